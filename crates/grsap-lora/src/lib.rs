@@ -1,0 +1,1 @@
+//! LoRA adapters, assistant-only fine-tuning, checkpoints and PEFT files on Burn.

@@ -1,0 +1,1 @@
+//! Safety judges, metrics with intervals, paired tests and reports.

@@ -1,0 +1,1 @@
+//! Generative replay: extraction, filtering and revision of synthetic alignment data.
