@@ -8,7 +8,7 @@ use crate::RecordError;
 #[non_exhaustive]
 pub enum DataError {
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: the file cannot be read or written", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -16,7 +16,7 @@ pub enum DataError {
         source: io::Error,
     },
     /// A line is not the JSON that was expected.
-    #[error("{}:{line}: {source}", path.display())]
+    #[error("{}:{line}: the line is not the JSON that was expected", path.display())]
     Json {
         /// The file.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A row cannot be written as JSON.
-    #[error("{}: row {row} cannot be written as JSON: {source}", path.display())]
+    #[error("{}: row {row} cannot be written as JSON", path.display())]
     Serialize {
         /// The file.
         path: PathBuf,

@@ -204,8 +204,9 @@ mod tests {
         let bad = format!("{good}\n{}", r#"{"question": " ", "answer": "1"}"#);
         let error = read(&bad).unwrap_err().to_string();
         assert!(error.contains("field question"), "{error}");
-        let error = read(r#"{"question": "1?"}"#).unwrap_err().to_string();
-        assert!(error.contains("missing field `answer`"), "{error}");
+        let error = read(r#"{"question": "1?"}"#).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("missing field `answer`"), "{source}");
         assert!(matches!(read(""), Err(DataError::Empty { .. })));
     }
 }
