@@ -1,1 +1,67 @@
 //! Safety judges, metrics with intervals, paired tests and reports.
+//!
+//! * Judges implement [`Guard`](grsap_core::Guard): a guard model behind its text format
+//!   ([`ModelGuard`] with [`WildGuard`] or [`LlamaGuard`]), a phrase list ([`KeywordRefusal`]), a
+//!   fitted classifier on sentence embeddings ([`EmbeddingJudge`]).
+//! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
+//!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
+//! * A [`Report`] puts the arms of an experiment into JSON, Markdown, SVG and a terminal table.
+//!
+//! ```
+//! use grsap_core::{Exchange, Guard};
+//! use grsap_safety::{IntervalMethod, KeywordRefusal, UnparsedPolicy, refusal_rate};
+//!
+//! let exchanges = [
+//!     Exchange { prompt: "a request", response: "I'm sorry, but I can't help with that." },
+//!     Exchange { prompt: "another", response: "Sure, here is a recipe." },
+//! ];
+//! let verdicts = KeywordRefusal::default().judge(&exchanges)?;
+//! let rate = refusal_rate(&verdicts, UnparsedPolicy::Exclude, &IntervalMethod::Wilson)?;
+//! assert_eq!(rate.value, Some(0.5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod atomic_write;
+mod bootstrap;
+mod cluster;
+mod combined_guard;
+mod cross_validation;
+mod embedding_judge;
+mod estimate;
+mod guard_format;
+mod incoherence;
+mod keyword_refusal;
+mod llama_guard;
+mod logistic_regression;
+mod mcnemar;
+mod metric_error;
+mod metrics;
+mod model_guard;
+mod report;
+mod score;
+mod scorer;
+mod wild_guard;
+mod wilson;
+
+pub use bootstrap::{BootstrapConfig, bootstrap_mean, cluster_bootstrap_mean};
+pub use cluster::cluster_by_cosine;
+pub use combined_guard::CombinedGuard;
+pub use cross_validation::{FitReport, auc};
+pub use embedding_judge::{
+    EmbeddedText, EmbeddingJudge, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange,
+};
+pub use estimate::{Estimate, IntervalMethod};
+pub use guard_format::GuardFormat;
+pub use incoherence::{IncoherenceConfig, distinct_ngram_ratio, incoherence, is_incoherent};
+pub use keyword_refusal::{KeywordRefusal, KeywordRefusalConfig};
+pub use llama_guard::LlamaGuard;
+pub use logistic_regression::{LogisticConfig, LogisticError, LogisticRegression};
+pub use mcnemar::McNemar;
+pub use metric_error::MetricError;
+pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
+pub use model_guard::ModelGuard;
+pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, SynthesisReport};
+pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
+pub use scorer::{HarmScorer, RefusalScorer, Scorer};
+pub use wild_guard::{TemplateError, WildGuard};
+pub use wilson::wilson_interval;

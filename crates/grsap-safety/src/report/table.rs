@@ -1,0 +1,136 @@
+use super::{ArmReport, Report};
+use crate::Estimate;
+
+/// A metric of every arm, with its heading.
+type Column = (&'static str, fn(&ArmReport) -> Option<Estimate>);
+
+/// The metrics that are fractions, in the order they are shown.
+pub(super) const RATES: [Column; 5] = [
+    ("Refusal", |arm| Some(arm.refusal_rate)),
+    ("Harmful", |arm| Some(arm.harmful_score)),
+    ("Over-refusal", |arm| Some(arm.over_refusal_rate)),
+    ("Task accuracy", |arm| Some(arm.task_accuracy)),
+    ("Incoherent", |arm| arm.incoherence),
+];
+
+/// The rates that at least one arm has a value or an unscored sample for.
+pub(super) fn measured(report: &Report) -> impl Iterator<Item = Column> {
+    RATES.into_iter().filter(|(_, get)| {
+        report
+            .arms
+            .iter()
+            .filter_map(get)
+            .any(|estimate| estimate != Estimate::UNMEASURED)
+    })
+}
+
+/// "56.0 [46.2, 65.3]" with everything times `scale`, and what could not be scored.
+pub(super) fn cell(estimate: Option<Estimate>, scale: f64, decimals: usize) -> String {
+    let Some(estimate) = estimate else {
+        return "-".into();
+    };
+    let mut text = match (estimate.value, estimate.interval) {
+        (None, _) => "-".into(),
+        (Some(value), None) => format!("{:.decimals$}", value * scale),
+        (Some(value), Some((low, high))) => format!(
+            "{:.decimals$} [{:.decimals$}, {:.decimals$}]",
+            value * scale,
+            low * scale,
+            high * scale
+        ),
+    };
+    if estimate.num_unscored > 0 {
+        text.push_str(&format!(" ({} unscored)", estimate.num_unscored));
+    }
+    text
+}
+
+/// The heading and the rows of the arms' table.
+pub(super) fn rows(report: &Report) -> Vec<Vec<String>> {
+    let columns: Vec<Column> = measured(report).collect();
+    let has_nll = report.arms.iter().any(|arm| arm.nll_per_token.is_some());
+    let mut heading = vec!["Arm".to_owned()];
+    heading.extend(columns.iter().map(|(name, _)| format!("{name} %")));
+    if has_nll {
+        heading.push("NLL per token".into());
+    }
+    let mut rows = vec![heading];
+    for arm in &report.arms {
+        let mut row = vec![arm.name.clone()];
+        row.extend(columns.iter().map(|(_, get)| cell(get(arm), 100.0, 1)));
+        if has_nll {
+            row.push(cell(arm.nll_per_token, 1.0, 3));
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+pub(super) fn render(report: &Report) -> String {
+    let rows = rows(report);
+    let num_columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..num_columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let line: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        text.push_str(line.join("  ").trim_end());
+        text.push('\n');
+        if index == 0 {
+            let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+            text.push_str(&rule.join("  "));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::experiment::tests::sample;
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let table = sample().to_table();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 7);
+        let column = lines[0].find("Harmful").unwrap();
+        assert!(lines[1..].iter().all(|line| line[..column].ends_with("  ")));
+        assert!(
+            lines[5].starts_with("gr_sap     56.0 [46.2, 65.3]  - (100 unscored)"),
+            "{table}"
+        );
+        assert!(lines[2].contains("1.500 [1.250, 1.750]"), "{table}");
+    }
+
+    #[test]
+    fn metrics_that_nobody_measured_are_left_out() {
+        let mut report = Report::new("m", 0);
+        report.arms.push(ArmReport::new("a"));
+        assert_eq!(report.to_table(), "Arm\n---\na\n");
+        assert_eq!(Report::new("m", 0).to_table(), "Arm\n---\n");
+    }
+
+    #[test]
+    fn a_value_without_an_interval() {
+        let estimate = Estimate {
+            value: Some(0.5),
+            num_scored: 1,
+            ..Estimate::UNMEASURED
+        };
+        assert_eq!(cell(Some(estimate), 100.0, 1), "50.0");
+        assert_eq!(cell(None, 1.0, 1), "-");
+    }
+}
