@@ -1,0 +1,66 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::chat_template::ChatTemplate;
+use crate::decoder_config::DecoderConfig;
+use crate::gguf::GgufFile;
+use crate::load_error::LoadError;
+use crate::safetensors_file::SafetensorsFile;
+use crate::tokenizer::ChatTokenizer;
+use crate::weights::{GgufWeights, TensorSource};
+
+/// All that the files of a chat model say, before any tensor is on a device.
+pub struct Checkpoint {
+    /// The GGUF file or the directory.
+    pub path: PathBuf,
+    /// The shape of the decoder.
+    pub config: DecoderConfig,
+    /// Its weights, read when asked for.
+    pub weights: Box<dyn TensorSource>,
+    /// Its tokenizer.
+    pub tokenizer: ChatTokenizer,
+    /// Its chat template, if it has one.
+    pub template: Option<ChatTemplate>,
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a directory in Hugging Face's layout (`config.json`,
+    /// `tokenizer.json`, `model.safetensors` or its shards).
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the file and the field that is missing or wrong.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            return Self::open_dir(path);
+        }
+        let file = Arc::new(GgufFile::open(path)?);
+        Ok(Self {
+            path: path.to_owned(),
+            config: DecoderConfig::from_gguf(&file)?,
+            tokenizer: ChatTokenizer::from_gguf(&file)?,
+            template: ChatTemplate::from_gguf(&file)?,
+            weights: Box::new(GgufWeights::new(file)?),
+        })
+    }
+
+    fn open_dir(dir: &Path) -> Result<Self, LoadError> {
+        Ok(Self {
+            path: dir.to_owned(),
+            config: DecoderConfig::from_hf_file(&dir.join("config.json"))?,
+            tokenizer: ChatTokenizer::from_dir(dir)?,
+            template: ChatTemplate::from_dir(dir)?,
+            weights: Box::new(SafetensorsFile::open(dir)?),
+        })
+    }
+}
+
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("path", &self.path)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::gguf::map_file;
+use crate::load_error::{LoadError, read_json};
+use crate::weights::{TensorSource, check_finite, missing_tensor};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Tensors in one safetensors file, or in the shards that an index names.
+#[derive(Debug)]
+pub struct SafetensorsFile {
+    path: PathBuf,
+    shards: Vec<Shard>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    bytes: Mmap,
+}
+
+#[derive(Debug)]
+struct Entry {
+    shard: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// Bytes in the shard.
+    range: std::ops::Range<usize>,
+}
+
+impl SafetensorsFile {
+    /// Opens a safetensors file, an index of shards, or a directory that has one of these under
+    /// the usual name (`model.safetensors`, `model.safetensors.index.json`).
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the file and what is wrong with it: a header that does not fit the
+    /// file, a shard that is missing, a tensor that the index promises and the shard lacks.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        let path = if !path.is_dir() {
+            path.to_owned()
+        } else if path.join(SINGLE).is_file() {
+            path.join(SINGLE)
+        } else if path.join(INDEX).is_file() {
+            path.join(INDEX)
+        } else {
+            return Err(LoadError::MissingFile {
+                path: path.to_owned(),
+                what: format!("{SINGLE} or {INDEX}"),
+            });
+        };
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            Self::open_index(path)
+        } else {
+            let mut file = Self::empty(path.clone());
+            file.add_shard(path)?;
+            Ok(file)
+        }
+    }
+
+    fn empty(path: PathBuf) -> Self {
+        Self {
+            path,
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+        }
+    }
+
+    fn open_index(path: PathBuf) -> Result<Self, LoadError> {
+        let json = read_json(&path)?;
+        let Some(map) = json.get("weight_map").and_then(|map| map.as_object()) else {
+            return Err(LoadError::invalid(
+                &path,
+                "weight_map",
+                "expected an object",
+            ));
+        };
+        let mut shard_names = BTreeMap::new();
+        for (tensor, shard) in map {
+            let field = || format!("weight_map.{tensor}");
+            let Some(shard) = shard.as_str() else {
+                return Err(LoadError::invalid(&path, field(), "expected a file name"));
+            };
+            // A shard lies beside its index; anything else is not a file name.
+            if Path::new(shard).file_name() != Some(shard.as_ref()) {
+                let reason = format!("`{shard}` is not a file name");
+                return Err(LoadError::invalid(&path, field(), reason));
+            }
+            shard_names
+                .entry(shard)
+                .or_insert_with(Vec::new)
+                .push(tensor);
+        }
+        let mut file = Self::empty(path.clone());
+        for (shard, promised) in shard_names {
+            let shard = path.with_file_name(shard);
+            file.add_shard(shard.clone())?;
+            for tensor in promised {
+                if !file.tensors.contains_key(tensor) {
+                    return Err(missing_tensor(&shard, tensor));
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    fn add_shard(&mut self, path: PathBuf) -> Result<(), LoadError> {
+        let bytes = map_file(&path)?;
+        let invalid = |reason: &dyn std::fmt::Display| LoadError::invalid(&path, "header", reason);
+        // Checks every offset against the length of the file.
+        let header = SafeTensors::deserialize(&bytes).map_err(|e| invalid(&e))?;
+        let base = bytes.as_ptr() as usize;
+        for (name, view) in header.iter() {
+            // The view borrows from the map, so that its start is an offset into the map.
+            let start = (view.data().as_ptr() as usize).wrapping_sub(base);
+            let entry = Entry {
+                shard: self.shards.len(),
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                range: start..start.saturating_add(view.data().len()),
+            };
+            if self.tensors.insert(name.to_owned(), entry).is_some() {
+                return Err(invalid(&format!("tensor `{name}` is in another shard too")));
+            }
+        }
+        self.shards.push(Shard { path, bytes });
+        Ok(())
+    }
+}
+
+impl TensorSource for SafetensorsFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.tensors.get(name)?.shape.clone())
+    }
+
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {
+        let missing = || missing_tensor(&self.path, name);
+        let entry = self.tensors.get(name).ok_or_else(missing)?;
+        let shard = self.shards.get(entry.shard).ok_or_else(missing)?;
+        let bytes = shard.bytes.get(entry.range.clone()).ok_or_else(missing)?;
+        let values = match entry.dtype {
+            Dtype::F32 => convert(bytes, f32::from_le_bytes),
+            Dtype::F16 => convert(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => convert(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            other => {
+                return Err(LoadError::UnsupportedTensorType {
+                    path: shard.path.clone(),
+                    tensor: name.to_owned(),
+                    tensor_type: format!("{other:?}"),
+                });
+            }
+        };
+        check_finite(&shard.path, name, &values)?;
+        Ok(values)
+    }
+}
+
+fn convert<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
+    let (values, _) = bytes.as_chunks::<N>();
+    values
+        .par_iter()
+        .with_min_len(1 << 15)
+        .map(|bytes| value(*bytes))
+        .collect()
+}

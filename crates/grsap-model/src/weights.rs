@@ -1,0 +1,199 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::decoder_config::{DecoderConfig, SUPPORTED_ARCHITECTURES};
+use crate::gguf::GgufFile;
+use crate::load_error::LoadError;
+
+/// Named tensors, with the names that Hugging Face gives them
+/// (`model.layers.0.self_attn.q_proj.weight`).
+pub trait TensorSource {
+    /// Where the tensors come from.
+    fn path(&self) -> &Path;
+
+    /// All names, sorted.
+    fn names(&self) -> Vec<String>;
+
+    /// The shape of a tensor: `[rows, columns]` for a matrix, as in PyTorch.
+    fn shape(&self, name: &str) -> Option<Vec<usize>>;
+
+    /// The values of a tensor, row-major, in single precision.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::MissingTensor`] when there is none of this name, [`LoadError::NonFinite`]
+    /// when one of its values is NaN or infinite.
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError>;
+
+    /// The values of a tensor that must have this shape.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_f32`](Self::read_f32), and [`LoadError::Shape`].
+    fn read_shaped(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        match self.shape(name) {
+            Some(got) if got != shape => Err(LoadError::Shape {
+                path: self.path().to_owned(),
+                tensor: name.to_owned(),
+                expected: shape.to_owned(),
+                got,
+            }),
+            _ => self.read_f32(name),
+        }
+    }
+}
+
+pub(crate) fn missing_tensor(path: &Path, tensor: &str) -> LoadError {
+    LoadError::MissingTensor {
+        path: path.to_owned(),
+        tensor: tensor.to_owned(),
+    }
+}
+
+/// Refuses NaN and infinite weights.
+pub(crate) fn check_finite(path: &Path, tensor: &str, values: &[f32]) -> Result<(), LoadError> {
+    match values.iter().enumerate().find(|(_, x)| !x.is_finite()) {
+        None => Ok(()),
+        Some((index, value)) => Err(LoadError::NonFinite {
+            path: path.to_owned(),
+            tensor: tensor.to_owned(),
+            index,
+            value: *value,
+        }),
+    }
+}
+
+/// The tensors of a GGUF file under their Hugging Face names and in Hugging Face order.
+///
+/// GGUF files of Llama models store the rows of the query and key projections so that the two
+/// halves of each rotary pair are neighbours; here the first halves come first again.
+#[derive(Debug, Clone)]
+pub struct GgufWeights {
+    file: Arc<GgufFile>,
+    /// Hugging Face name to the name in the file.
+    names: BTreeMap<String, String>,
+    num_attention_heads: usize,
+    num_key_value_heads: usize,
+}
+
+impl GgufWeights {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`GgufFile::open`] and [`GgufWeights::new`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Self::new(Arc::new(GgufFile::open(path)?))
+    }
+
+    /// Wraps an open file.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::UnknownArchitecture`], or what is wrong with the model's configuration.
+    pub fn new(file: Arc<GgufFile>) -> Result<Self, LoadError> {
+        let config = DecoderConfig::from_gguf(&file)?;
+        let names = file
+            .tensors()
+            .iter()
+            .filter_map(|tensor| Some((hugging_face_name(&tensor.name)?, tensor.name.clone())))
+            .collect();
+        Ok(Self {
+            file,
+            names,
+            num_attention_heads: config.num_attention_heads,
+            num_key_value_heads: config.num_key_value_heads,
+        })
+    }
+
+    /// How many heads the rows of an interleaved tensor belong to.
+    fn interleaved_heads(&self, gguf_name: &str) -> Option<usize> {
+        debug_assert_eq!(SUPPORTED_ARCHITECTURES, ["llama"]);
+        if gguf_name.contains(".attn_q.") {
+            Some(self.num_attention_heads)
+        } else if gguf_name.contains(".attn_k.") {
+            Some(self.num_key_value_heads)
+        } else {
+            None
+        }
+    }
+}
+
+impl TensorSource for GgufWeights {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.file.tensor(self.names.get(name)?)?.shape.clone())
+    }
+
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {
+        let missing = || missing_tensor(self.path(), name);
+        let gguf_name = self.names.get(name).ok_or_else(missing)?;
+        let values = self.file.read_f32(gguf_name)?;
+        check_finite(self.path(), name, &values)?;
+        let Some(num_heads) = self.interleaved_heads(gguf_name) else {
+            return Ok(values);
+        };
+        let shape = self.shape(name).ok_or_else(missing)?;
+        let rows = shape.first().copied().unwrap_or(0);
+        if num_heads == 0 || !rows.is_multiple_of(2 * num_heads) {
+            let reason = format!("{rows} rows do not divide into {num_heads} heads of even size");
+            let field = format!("tensor `{gguf_name}`");
+            return Err(LoadError::invalid(self.path(), field, reason));
+        }
+        Ok(split_halves(&values, rows, num_heads))
+    }
+}
+
+/// Row `2 i + h` of each head becomes row `h * head_dim / 2 + i`.
+fn split_halves(values: &[f32], rows: usize, num_heads: usize) -> Vec<f32> {
+    let row_len = values.len() / rows.max(1);
+    let head_len = values.len() / num_heads.max(1);
+    let mut out = Vec::with_capacity(values.len());
+    for head in values.chunks_exact(head_len.max(1)) {
+        for half in 0..2 {
+            for row in head.chunks_exact(row_len.max(1)).skip(half).step_by(2) {
+                out.extend_from_slice(row);
+            }
+        }
+    }
+    out
+}
+
+/// The Hugging Face name of a GGUF tensor of a Llama-like decoder.
+fn hugging_face_name(gguf: &str) -> Option<String> {
+    let (stem, kind) = gguf.rsplit_once('.')?;
+    if !matches!(kind, "weight" | "bias") {
+        return None;
+    }
+    let stem = match stem {
+        "token_embd" => "model.embed_tokens".to_owned(),
+        "output_norm" => "model.norm".to_owned(),
+        "output" => "lm_head".to_owned(),
+        _ => {
+            let (layer, part) = stem.strip_prefix("blk.")?.split_once('.')?;
+            let layer: usize = layer.parse().ok()?;
+            let part = match part {
+                "attn_norm" => "input_layernorm",
+                "attn_q" => "self_attn.q_proj",
+                "attn_k" => "self_attn.k_proj",
+                "attn_v" => "self_attn.v_proj",
+                "attn_output" => "self_attn.o_proj",
+                "ffn_norm" => "post_attention_layernorm",
+                "ffn_gate" => "mlp.gate_proj",
+                "ffn_up" => "mlp.up_proj",
+                "ffn_down" => "mlp.down_proj",
+                _ => return None,
+            };
+            format!("model.layers.{layer}.{part}")
+        }
+    };
+    Some(format!("{stem}.{kind}"))
+}
