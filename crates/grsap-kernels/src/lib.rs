@@ -1,1 +1,72 @@
-//! Fused tensor operations on Burn: a reference, a CPU version and the seam for GPU versions.
+//! The tensor operations that a decoder spends its time in, on any Burn device.
+//!
+//! Every operation has a *reference* in plain tensor operations, which runs and differentiates on
+//! every backend, and a fused version for the CPU (Burn's Flex backend, `f32`) with a hand-written
+//! backward pass. The public functions choose by the device of their input; [`reference`] names
+//! the plain versions.
+//!
+//! Sequences are not padded: all tokens of a batch stand one after another in `[tokens, width]`
+//! tensors, and [`Segment`]s say which rows belong together.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//!
+//! let device = Device::flex();
+//! let x = Tensor::<2>::from_floats([[3.0, 4.0]], &device);
+//! let weight = Tensor::<1>::from_floats([1.0, 2.0], &device);
+//! let y = grsap_kernels::rms_norm(x, weight, 0.0)?;
+//! let y = y.into_data().try_into_vec::<f32>().unwrap();
+//! assert!((y[0] - 0.848_528).abs() < 1e-5 && (y[1] - 2.262_742).abs() < 1e-5);
+//! # Ok::<(), grsap_kernels::KernelError>(())
+//! ```
+
+mod attention;
+mod cross_entropy;
+mod error;
+mod linear;
+mod ops;
+mod rms_norm;
+mod rotary;
+mod rows;
+mod segment;
+mod swiglu;
+
+#[cfg(feature = "flex")]
+mod flex;
+
+pub use attention::attention;
+pub use cross_entropy::linear_cross_entropy;
+pub use error::KernelError;
+pub use linear::{Dropout, LoraWeights, linear, lora_linear};
+pub use rms_norm::rms_norm;
+pub use rotary::rotary;
+pub use rows::write_rows;
+pub use segment::{AttentionShape, Segment};
+pub use swiglu::swiglu;
+
+/// The operations in plain tensor operations: the definition that the fused versions are tested
+/// against, and what runs where there is no fused version.
+pub mod reference {
+    pub use crate::attention::reference as attention;
+    pub use crate::cross_entropy::reference as linear_cross_entropy;
+    pub use crate::linear::{lora_reference as lora_linear, reference as linear};
+    pub use crate::rms_norm::reference as rms_norm;
+    pub use crate::rotary::reference as rotary;
+    pub use crate::rows::reference as write_rows;
+    pub use crate::swiglu::reference as swiglu;
+}
+
+use burn::tensor::{DType, Tensor};
+
+/// Whether the fused CPU version takes these inputs.
+fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
+    #[cfg(feature = "flex")]
+    {
+        x.dtype() == DType::F32 && x.device() == burn::tensor::Device::flex()
+    }
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (x, DType::F32);
+        false
+    }
+}

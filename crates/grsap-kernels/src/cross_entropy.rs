@@ -1,0 +1,57 @@
+use burn::tensor::{DType, Int, Tensor, TensorData, activation};
+
+use crate::error::{KernelError, check};
+use crate::ops;
+
+/// The negative log-likelihood of one target token for each row, from the last hidden state and
+/// the head's weight, without ever holding `[tokens, vocab]` logits on the CPU.
+///
+/// Pass only the rows that have a target: a masked row then costs nothing.
+///
+/// # Shapes
+///
+/// `hidden` is `[n, width]`, `weight` is `[vocab, width]` and frozen, `targets` has n ids below
+/// vocab; the result is `[n]`, in `f32`.
+///
+/// # Errors
+///
+/// When the shapes differ or a target is out of range.
+///
+/// # Source
+///
+/// `cross_entropy(reduction="none")` in PyTorch; the gradient is formed with the loss, as in
+/// Liger-Kernel's fused linear cross-entropy.
+pub fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &[u32],
+) -> Result<Tensor<1>, KernelError> {
+    let op = "linear_cross_entropy";
+    let ([n, width], [vocab, weight_width]) = (hidden.dims(), weight.dims());
+    check(op, "number of targets", n, targets.len())?;
+    check(op, "width of weight", width, weight_width)?;
+    if let Some(&target) = targets.iter().find(|&&target| target as usize >= vocab) {
+        return Err(KernelError::Index {
+            op,
+            what: "target",
+            index: target as usize,
+            len: vocab,
+        });
+    }
+    if crate::is_fused(&hidden) && !weight.is_tracked() {
+        return Ok(ops::linear_cross_entropy(hidden, weight, targets.to_vec()));
+    }
+    Ok(reference(hidden, weight, targets))
+}
+
+/// The same in plain tensor operations.
+pub fn reference(hidden: Tensor<2>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+    let device = hidden.device();
+    let n = targets.len();
+    let logits = hidden.matmul(weight.transpose()).cast(DType::F32);
+    let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [n, 1]), &device);
+    -activation::log_softmax(logits, 1)
+        .gather(1, ids)
+        .reshape([n])
+}

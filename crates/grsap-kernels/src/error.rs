@@ -1,0 +1,56 @@
+/// The inputs of an operation do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// A dimension differs from what the other inputs ask for.
+    #[error("{op}: {what} must be {expected}, got {got}")]
+    Shape {
+        /// The operation.
+        op: &'static str,
+        /// The dimension.
+        what: &'static str,
+        /// What it must be.
+        expected: usize,
+        /// What it is.
+        got: usize,
+    },
+    /// An index points outside its tensor.
+    #[error("{op}: {what} {index} is out of range for {len}")]
+    Index {
+        /// The operation.
+        op: &'static str,
+        /// The kind of index.
+        what: &'static str,
+        /// The index.
+        index: usize,
+        /// The length it must be below (or at most, for ends of ranges).
+        len: usize,
+    },
+    /// A segment has no keys, or fewer keys than queries under a causal mask.
+    #[error("attention: segment {segment} has {num_queries} queries and {num_keys} keys")]
+    Segment {
+        /// Position in the list of segments.
+        segment: usize,
+        /// Its query rows.
+        num_queries: usize,
+        /// Its key rows.
+        num_keys: usize,
+    },
+}
+
+pub(crate) fn check(
+    op: &'static str,
+    what: &'static str,
+    expected: usize,
+    got: usize,
+) -> Result<(), KernelError> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(KernelError::Shape {
+        op,
+        what,
+        expected,
+        got,
+    })
+}

@@ -1,0 +1,250 @@
+//! Attention over ragged batches. A task is one sequence's share of queries and one key-value
+//! head with all the query heads that share it, so keys and values are read once for the group.
+
+#![allow(unsafe_code)]
+
+use rayon::prelude::*;
+
+use super::simd::{SharedMut, Simd, axpy, dot, exp, simd_fn};
+use crate::segment::{AttentionShape, Segment};
+
+/// Queries of one sequence that make a task.
+const QUERY_BLOCK: usize = 32;
+
+pub(super) fn forward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    shape: AttentionShape,
+    segments: &[Segment],
+) -> Vec<f32> {
+    let mut out = vec![0.0; q.len()];
+    let shared = SharedMut(out.as_mut_ptr());
+    let tasks: Vec<(&Segment, usize, usize)> = segments
+        .iter()
+        .flat_map(|segment| {
+            (0..segment.queries.len())
+                .step_by(QUERY_BLOCK)
+                .flat_map(move |first| {
+                    (0..shape.num_kv_heads).map(move |kv_head| (segment, first, kv_head))
+                })
+        })
+        .collect();
+    let work: usize = segments
+        .iter()
+        .map(|s| s.queries.len() * s.num_keys())
+        .sum();
+    let run = |&(segment, first, kv_head): &(&Segment, usize, usize)| {
+        forward_task(q, k, v, shared, shape, segment, first, kv_head);
+    };
+    if work * shape.num_heads * shape.head_dim < 100_000 {
+        tasks.iter().for_each(run);
+    } else {
+        tasks.par_iter().for_each(run);
+    }
+    out
+}
+
+simd_fn! {
+    fn forward_task(
+        q: &[f32], k: &[f32], v: &[f32], out: SharedMut,
+        shape: AttentionShape, segment: &Segment, first: usize, kv_head: usize,
+    ) = forward_body
+}
+
+/// How many keys query `i` of a segment sees.
+#[inline(always)]
+fn visible(shape: AttentionShape, segment: &Segment, i: usize) -> usize {
+    let num_keys = segment.num_keys();
+    if shape.causal {
+        num_keys - segment.queries.len() + i + 1
+    } else {
+        num_keys
+    }
+}
+
+/// exp(score - max) / sum in place.
+#[inline(always)]
+fn softmax(scores: &mut [f32]) {
+    let max = scores
+        .iter()
+        .fold(f32::NEG_INFINITY, |max, &s| if s > max { s } else { max });
+    for s in scores.iter_mut() {
+        *s = exp(*s - max);
+    }
+    let mut lanes = [0.0f32; 16];
+    let chunks = scores.chunks_exact(16);
+    let rest: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for (lane, s) in lanes.iter_mut().zip(chunk) {
+            *lane += s;
+        }
+    }
+    let factor = 1.0 / (lanes.iter().sum::<f32>() + rest);
+    for s in scores.iter_mut() {
+        *s *= factor;
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn forward_body<S: Simd>(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    out: SharedMut,
+    shape: AttentionShape,
+    segment: &Segment,
+    first: usize,
+    kv_head: usize,
+) {
+    let AttentionShape {
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        ..
+    } = shape;
+    let group = num_heads / num_kv_heads;
+    let (q_width, kv_width) = (num_heads * head_dim, num_kv_heads * head_dim);
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let last = (first + QUERY_BLOCK).min(segment.queries.len());
+    let num_keys = segment.num_keys();
+    let mut scores = vec![0.0f32; group * num_keys];
+    for i in first..last {
+        let seen = visible(shape, segment, i);
+        let row = (segment.queries.start + i) * q_width + kv_head * group * head_dim;
+        // SAFETY: query rows lie within q and out, key rows within k and v (checked at the public
+        // function); each task writes the rows and heads of its own.
+        unsafe {
+            let query = q.as_ptr().add(row);
+            let mut at = 0;
+            for range in &segment.keys {
+                for key_row in range.clone() {
+                    if at == seen {
+                        break;
+                    }
+                    let key = k.as_ptr().add(key_row * kv_width + kv_head * head_dim);
+                    for g in 0..group {
+                        *scores.as_mut_ptr().add(g * num_keys + at) =
+                            scale * dot::<S>(query.add(g * head_dim), key, head_dim);
+                    }
+                    at += 1;
+                }
+            }
+            for g in 0..group {
+                softmax(&mut scores[g * num_keys..g * num_keys + seen]);
+            }
+            let mut at = 0;
+            for range in &segment.keys {
+                for key_row in range.clone() {
+                    if at == seen {
+                        break;
+                    }
+                    let value = v.as_ptr().add(key_row * kv_width + kv_head * head_dim);
+                    for g in 0..group {
+                        let p = *scores.as_ptr().add(g * num_keys + at);
+                        axpy::<S>(p, value, out.at(row + g * head_dim), head_dim);
+                    }
+                    at += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Gradients of q, k and v.
+pub(super) fn backward(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dy: &[f32],
+    shape: AttentionShape,
+    segments: &[Segment],
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
+    let grads = (
+        SharedMut(dq.as_mut_ptr()),
+        SharedMut(dk.as_mut_ptr()),
+        SharedMut(dv.as_mut_ptr()),
+    );
+    // Key-value heads in parallel always; sequences too where no two of them share key rows.
+    let mut ranges: Vec<_> = segments.iter().flat_map(|s| s.keys.clone()).collect();
+    ranges.sort_by_key(|range| range.start);
+    let disjoint = ranges
+        .iter()
+        .zip(ranges.iter().skip(1))
+        .all(|(a, b)| a.end <= b.start);
+    let run = |segment: &Segment, kv_head: usize| {
+        backward_task(q, k, v, dy, grads, shape, segment, kv_head);
+    };
+    (0..shape.num_kv_heads).into_par_iter().for_each(|kv_head| {
+        if disjoint {
+            segments
+                .par_iter()
+                .for_each(|segment| run(segment, kv_head));
+        } else {
+            segments.iter().for_each(|segment| run(segment, kv_head));
+        }
+    });
+    (dq, dk, dv)
+}
+
+simd_fn! {
+    fn backward_task(
+        q: &[f32], k: &[f32], v: &[f32], dy: &[f32],
+        grads: (SharedMut, SharedMut, SharedMut),
+        shape: AttentionShape, segment: &Segment, kv_head: usize,
+    ) = backward_body
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn backward_body<S: Simd>(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    dy: &[f32],
+    (dq, dk, dv): (SharedMut, SharedMut, SharedMut),
+    shape: AttentionShape,
+    segment: &Segment,
+    kv_head: usize,
+) {
+    let AttentionShape {
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        ..
+    } = shape;
+    let group = num_heads / num_kv_heads;
+    let (q_width, kv_width) = (num_heads * head_dim, num_kv_heads * head_dim);
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let rows: Vec<usize> = segment.keys.iter().cloned().flatten().collect();
+    let mut p = vec![0.0f32; rows.len()];
+    let mut dp = vec![0.0f32; rows.len()];
+    for i in 0..segment.queries.len() {
+        let seen = visible(shape, segment, i);
+        for head in kv_head * group..(kv_head + 1) * group {
+            let at = (segment.queries.start + i) * q_width + head * head_dim;
+            // SAFETY: as in `forward_body`; key rows that two tasks share are not visited at the
+            // same time (see `backward`).
+            unsafe {
+                let query = q.as_ptr().add(at);
+                let grad = dy.as_ptr().add(at);
+                for (j, row) in rows.iter().take(seen).enumerate() {
+                    let kv = row * kv_width + kv_head * head_dim;
+                    p[j] = scale * dot::<S>(query, k.as_ptr().add(kv), head_dim);
+                    dp[j] = dot::<S>(grad, v.as_ptr().add(kv), head_dim);
+                }
+                softmax(&mut p[..seen]);
+                let mean = dot::<S>(p.as_ptr(), dp.as_ptr(), seen);
+                for (j, row) in rows.iter().take(seen).enumerate() {
+                    let kv = row * kv_width + kv_head * head_dim;
+                    let ds = p[j] * (dp[j] - mean) * scale;
+                    axpy::<S>(p[j], grad, dv.at(kv), head_dim);
+                    axpy::<S>(ds, query, dk.at(kv), head_dim);
+                    axpy::<S>(ds, k.as_ptr().add(kv), dq.at(at), head_dim);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Head and loss in blocks of rows: the logits of one block are all that is ever held.
+
+#![allow(unsafe_code)]
+
+use rayon::prelude::*;
+
+use super::matmul::{Store, nn, nt};
+use super::simd::{Simd, exp, simd_fn};
+
+/// Bytes of logits held at a time.
+const LOGITS_BYTES: usize = 16 * 1024 * 1024;
+
+/// The loss of each row; with `grad`, the gradient of each row's loss by its hidden state too.
+pub(super) fn losses(
+    hidden: &[f32],
+    weight: &[f32],
+    width: usize,
+    targets: &[u32],
+    mut grad: Option<&mut [f32]>,
+) -> Vec<f32> {
+    let n = targets.len();
+    let vocab = weight.len().checked_div(width).unwrap_or(0);
+    let mut losses = vec![0.0; n];
+    if vocab == 0 {
+        return losses;
+    }
+    let block = (LOGITS_BYTES / (4 * vocab)).clamp(1, n.max(1));
+    let mut logits = vec![0.0; block * vocab];
+    let mut first = 0;
+    while first < n {
+        let rows = block.min(n - first);
+        let span = first * width..(first + rows) * width;
+        let logits = &mut logits[..rows * vocab];
+        nt(
+            &hidden[span.clone()],
+            weight,
+            logits,
+            (rows, vocab, width),
+            1.0,
+            Store::Overwrite,
+        );
+        let with_grad = grad.is_some();
+        logits
+            .par_chunks_mut(vocab)
+            .zip(losses[first..first + rows].par_iter_mut())
+            .zip(&targets[first..first + rows])
+            .for_each(|((logits, loss), &target)| {
+                *loss = row(logits, target as usize, with_grad);
+            });
+        if let Some(grad) = grad.as_deref_mut() {
+            let out = &mut grad[span];
+            nn(
+                logits,
+                weight,
+                out,
+                (rows, width, vocab),
+                1.0,
+                Store::Overwrite,
+            );
+        }
+        first += rows;
+    }
+    losses
+}
+
+simd_fn! { fn row(logits: &mut [f32], target: usize, with_grad: bool) -> f32 = row_body }
+
+/// The loss of one row; turns the logits into softmax minus one-hot where asked.
+#[inline(always)]
+unsafe fn row_body<S: Simd>(logits: &mut [f32], target: usize, with_grad: bool) -> f32 {
+    let max = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
+    let wanted = logits[target] - max;
+    // Partial sums in f32 over short runs, added up in f64: exact enough for 2^18 classes.
+    let mut sum = 0.0f64;
+    for run in logits.chunks_mut(256) {
+        let mut lanes = [0.0f32; 16];
+        let mut chunks = run.chunks_exact_mut(16);
+        for chunk in &mut chunks {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *x = exp(*x - max);
+                *lane += *x;
+            }
+        }
+        let mut part: f32 = lanes.iter().sum();
+        for x in chunks.into_remainder() {
+            *x = exp(*x - max);
+            part += *x;
+        }
+        sum += f64::from(part);
+    }
+    if with_grad {
+        let factor = (1.0 / sum) as f32;
+        for x in logits.iter_mut() {
+            *x *= factor;
+        }
+        logits[target] -= 1.0;
+    }
+    (sum.ln() - f64::from(wanted)) as f32
+}

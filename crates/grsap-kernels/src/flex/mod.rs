@@ -1,0 +1,294 @@
+//! The CPU versions, on Burn's Flex backend.
+
+mod attention;
+mod cross_entropy;
+mod elementwise;
+mod matmul;
+mod simd;
+
+use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+use matmul::{Store, nn, nt, tn};
+
+use crate::linear::Dropout;
+use crate::ops::{FusedBackward, FusedOps, LoraState};
+use crate::segment::{AttentionShape, Segment};
+
+type T = FloatTensor<Flex>;
+
+/// A tensor whose elements lie one after another.
+struct Dense(FlexTensor);
+
+impl Dense {
+    fn new(tensor: FlexTensor) -> Self {
+        Self(if tensor.is_contiguous() {
+            tensor
+        } else {
+            tensor.to_contiguous()
+        })
+    }
+
+    fn data(&self) -> &[f32] {
+        let storage = self.0.storage::<f32>();
+        match self.0.layout().contiguous_offsets() {
+            Some((start, end)) => &storage[start..end],
+            None => storage,
+        }
+    }
+
+    fn dims(&self) -> (usize, usize) {
+        let shape = self.0.layout().shape();
+        (shape[0], if shape.num_dims() > 1 { shape[1] } else { 1 })
+    }
+}
+
+fn tensor<const D: usize>(data: Vec<f32>, shape: [usize; D]) -> T {
+    FlexTensor::new(
+        burn::tensor::Bytes::from_elems(data),
+        Layout::contiguous(Shape::new(shape)),
+        DType::F32,
+    )
+}
+
+impl FusedOps for Flex {
+    fn fused_linear(x: T, weight: T) -> T {
+        let (x, weight) = (Dense::new(x), Dense::new(weight));
+        let ((m, k), (n, _)) = (x.dims(), weight.dims());
+        let mut y = vec![0.0; m * n];
+        nt(
+            x.data(),
+            weight.data(),
+            &mut y,
+            (m, n, k),
+            1.0,
+            Store::Overwrite,
+        );
+        tensor(y, [m, n])
+    }
+
+    fn fused_lora_linear(x: T, weight: T, a: T, b: T, scale: f32, dropout: Option<Dropout>) -> T {
+        Self::lora_linear_with_low(x, weight, a, b, scale, dropout).0
+    }
+
+    fn fused_rms_norm(x: T, weight: T, eps: f64) -> T {
+        let (x, weight) = (Dense::new(x), Dense::new(weight));
+        let (rows, width) = x.dims();
+        tensor(
+            elementwise::rms_norm(x.data(), weight.data(), eps as f32),
+            [rows, width],
+        )
+    }
+
+    fn fused_rotary(x: T, cos: T, sin: T, inverse: bool) -> T {
+        let (x, cos, sin) = (Dense::new(x), Dense::new(cos), Dense::new(sin));
+        let ((rows, width), (_, half)) = (x.dims(), cos.dims());
+        let y = elementwise::rotary(x.data(), cos.data(), sin.data(), width, half, inverse);
+        tensor(y, [rows, width])
+    }
+
+    fn fused_swiglu(gate: T, up: T) -> T {
+        let (gate, up) = (Dense::new(gate), Dense::new(up));
+        let (rows, width) = gate.dims();
+        tensor(elementwise::swiglu(gate.data(), up.data()), [rows, width])
+    }
+
+    fn fused_attention(q: T, k: T, v: T, shape: AttentionShape, segments: Vec<Segment>) -> T {
+        let (q, k, v) = (Dense::new(q), Dense::new(k), Dense::new(v));
+        let (rows, width) = q.dims();
+        let y = attention::forward(q.data(), k.data(), v.data(), shape, &segments);
+        tensor(y, [rows, width])
+    }
+
+    fn fused_linear_cross_entropy(hidden: T, weight: T, targets: Vec<u32>) -> T {
+        let (hidden, weight) = (Dense::new(hidden), Dense::new(weight));
+        let (n, width) = hidden.dims();
+        let loss = cross_entropy::losses(hidden.data(), weight.data(), width, &targets, None);
+        tensor(loss, [n])
+    }
+
+    fn fused_write_rows(buffer: T, values: T, rows: Vec<usize>) -> T {
+        let values = Dense::new(values);
+        // A view would have to be copied; the callers' buffers are not views.
+        let mut buffer = Dense::new(buffer).0;
+        let start = buffer.layout().start_offset();
+        let (_, width) = values.dims();
+        if width > 0 {
+            // Copies first where the memory is shared.
+            let storage = &mut buffer.storage_mut::<f32>()[start..];
+            for (row, value) in rows.into_iter().zip(values.data().chunks_exact(width)) {
+                storage[row * width..(row + 1) * width].copy_from_slice(value);
+            }
+        }
+        buffer
+    }
+}
+
+/// `x` with the dropout mask applied, or as it is.
+fn dropped(x: &[f32], dropout: Option<Dropout>) -> std::borrow::Cow<'_, [f32]> {
+    match dropout {
+        Some(dropout) => elementwise::dropout(x, dropout).into(),
+        None => x.into(),
+    }
+}
+
+impl FusedBackward for Flex {
+    fn linear_backward(dy: T, weight: T) -> T {
+        let (dy, weight) = (Dense::new(dy), Dense::new(weight));
+        let ((m, n), (_, k)) = (dy.dims(), weight.dims());
+        let mut dx = vec![0.0; m * k];
+        nn(
+            dy.data(),
+            weight.data(),
+            &mut dx,
+            (m, k, n),
+            1.0,
+            Store::Overwrite,
+        );
+        tensor(dx, [m, k])
+    }
+
+    fn lora_linear_with_low(
+        x: T,
+        weight: T,
+        a: T,
+        b: T,
+        scale: f32,
+        dropout: Option<Dropout>,
+    ) -> (T, T) {
+        let (x, weight) = (Dense::new(x), Dense::new(weight));
+        let (a, b) = (Dense::new(a), Dense::new(b));
+        let ((m, k), (n, _), (r, _)) = (x.dims(), weight.dims(), a.dims());
+        let mut low = vec![0.0; m * r];
+        let input = dropped(x.data(), dropout);
+        nt(
+            &input,
+            a.data(),
+            &mut low,
+            (m, r, k),
+            scale,
+            Store::Overwrite,
+        );
+        let mut y = vec![0.0; m * n];
+        nt(
+            x.data(),
+            weight.data(),
+            &mut y,
+            (m, n, k),
+            1.0,
+            Store::Overwrite,
+        );
+        nt(&low, b.data(), &mut y, (m, n, r), 1.0, Store::Accumulate);
+        (tensor(y, [m, n]), tensor(low, [m, r]))
+    }
+
+    fn lora_linear_backward(state: LoraState<Self>, dy: T) -> [T; 3] {
+        let LoraState {
+            x,
+            weight,
+            a,
+            b,
+            low,
+            scale,
+            dropout,
+        } = state;
+        let (x, weight, dy) = (Dense::new(x), Dense::new(weight), Dense::new(dy));
+        let (a, b, low) = (Dense::new(a), Dense::new(b), Dense::new(low));
+        let ((m, k), (n, _), (r, _)) = (x.dims(), weight.dims(), a.dims());
+
+        // The gradient of `dropout(x) · aᵀ`.
+        let mut dlow = vec![0.0; m * r];
+        nn(
+            dy.data(),
+            b.data(),
+            &mut dlow,
+            (m, r, n),
+            scale,
+            Store::Overwrite,
+        );
+
+        let mut dx = vec![0.0; m * k];
+        match dropout {
+            None => nn(&dlow, a.data(), &mut dx, (m, k, r), 1.0, Store::Overwrite),
+            Some(dropout) => {
+                nn(&dlow, a.data(), &mut dx, (m, k, r), 1.0, Store::Overwrite);
+                dx = elementwise::dropout(&dx, dropout);
+            }
+        }
+        nn(
+            dy.data(),
+            weight.data(),
+            &mut dx,
+            (m, k, n),
+            1.0,
+            Store::Accumulate,
+        );
+
+        let mut da = vec![0.0; r * k];
+        tn(
+            &dlow,
+            &dropped(x.data(), dropout),
+            &mut da,
+            (r, k, m),
+            1.0,
+            Store::Overwrite,
+        );
+
+        // As bᵀ first: its rows are long, which the product likes.
+        let mut db_t = vec![0.0; r * n];
+        tn(
+            low.data(),
+            dy.data(),
+            &mut db_t,
+            (r, n, m),
+            1.0,
+            Store::Overwrite,
+        );
+        let db = matmul::transposed(&db_t, r, n);
+
+        [tensor(dx, [m, k]), tensor(da, [r, k]), tensor(db, [n, r])]
+    }
+
+    fn rms_norm_backward(x: T, weight: T, dy: T, eps: f64) -> T {
+        let (x, weight, dy) = (Dense::new(x), Dense::new(weight), Dense::new(dy));
+        let (rows, width) = x.dims();
+        let dx = elementwise::rms_norm_backward(x.data(), weight.data(), dy.data(), eps as f32);
+        tensor(dx, [rows, width])
+    }
+
+    fn swiglu_backward(gate: T, up: T, dy: T) -> [T; 2] {
+        let (gate, up, dy) = (Dense::new(gate), Dense::new(up), Dense::new(dy));
+        let (rows, width) = gate.dims();
+        let (dgate, dup) = elementwise::swiglu_backward(gate.data(), up.data(), dy.data());
+        [tensor(dgate, [rows, width]), tensor(dup, [rows, width])]
+    }
+
+    fn attention_backward(
+        q: T,
+        k: T,
+        v: T,
+        dy: T,
+        shape: AttentionShape,
+        segments: Vec<Segment>,
+    ) -> [T; 3] {
+        let (q, k, v, dy) = (Dense::new(q), Dense::new(k), Dense::new(v), Dense::new(dy));
+        let ((rows, width), (kv_rows, kv_width)) = (q.dims(), k.dims());
+        let (dq, dk, dv) =
+            attention::backward(q.data(), k.data(), v.data(), dy.data(), shape, &segments);
+        [
+            tensor(dq, [rows, width]),
+            tensor(dk, [kv_rows, kv_width]),
+            tensor(dv, [kv_rows, kv_width]),
+        ]
+    }
+
+    fn linear_cross_entropy_with_grad(hidden: T, weight: T, targets: Vec<u32>) -> (T, T) {
+        let (hidden, weight) = (Dense::new(hidden), Dense::new(weight));
+        let (n, width) = hidden.dims();
+        let mut grad = vec![0.0; n * width];
+        let (h, w) = (hidden.data(), weight.data());
+        let loss = cross_entropy::losses(h, w, width, &targets, Some(&mut grad));
+        (tensor(loss, [n]), tensor(grad, [n, width]))
+    }
+}

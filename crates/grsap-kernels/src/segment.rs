@@ -1,0 +1,118 @@
+use std::ops::Range;
+
+use crate::error::{KernelError, check};
+
+/// The rows of one sequence in a batch without padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Rows of the queries (and of the output).
+    pub queries: Range<usize>,
+    /// Rows of the keys and values, in the order of their positions. More than one range where a
+    /// prefix is shared: first the shared rows, then the sequence's own. The last query is at the
+    /// position of the last key.
+    pub keys: Vec<Range<usize>>,
+}
+
+impl Segment {
+    /// A sequence whose keys are the rows of its queries: training, scoring, encoding.
+    pub fn alone(rows: Range<usize>) -> Self {
+        Self {
+            keys: vec![rows.clone()],
+            queries: rows,
+        }
+    }
+
+    /// Sequences of these lengths, one after another.
+    ///
+    /// ```
+    /// use grsap_kernels::Segment;
+    ///
+    /// assert_eq!(Segment::packed([3, 2])[1], Segment::alone(3..5));
+    /// ```
+    pub fn packed(lengths: impl IntoIterator<Item = usize>) -> Vec<Self> {
+        let mut start = 0;
+        lengths
+            .into_iter()
+            .map(|len| {
+                start += len;
+                Self::alone(start - len..start)
+            })
+            .collect()
+    }
+
+    /// How many keys it has.
+    pub fn num_keys(&self) -> usize {
+        self.keys.iter().map(Range::len).sum()
+    }
+}
+
+/// Heads of an attention layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Heads of the queries.
+    pub num_heads: usize,
+    /// Heads of the keys and values; divides `num_heads`.
+    pub num_kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Whether a query sees only the keys up to its own position.
+    pub causal: bool,
+}
+
+impl AttentionShape {
+    pub(crate) fn check(
+        &self,
+        q: [usize; 2],
+        k: [usize; 2],
+        v: [usize; 2],
+        segments: &[Segment],
+    ) -> Result<(), KernelError> {
+        let op = "attention";
+        let kv_width = self.num_kv_heads * self.head_dim;
+        check(op, "width of q", self.num_heads * self.head_dim, q[1])?;
+        check(op, "width of k", kv_width, k[1])?;
+        check(op, "width of v", kv_width, v[1])?;
+        check(op, "rows of v", k[0], v[0])?;
+        if self.num_kv_heads == 0 || !self.num_heads.is_multiple_of(self.num_kv_heads) {
+            return Err(KernelError::Shape {
+                op,
+                what: "num_heads modulo num_kv_heads",
+                expected: 0,
+                got: self
+                    .num_heads
+                    .checked_rem(self.num_kv_heads)
+                    .unwrap_or(self.num_heads),
+            });
+        }
+        let mut next = 0;
+        for (index, segment) in segments.iter().enumerate() {
+            // Each output row belongs to one segment: that is what lets tasks write in parallel.
+            check(
+                op,
+                "first query row of a segment",
+                next,
+                segment.queries.start,
+            )?;
+            next = segment.queries.end;
+            for range in &segment.keys {
+                if range.end > k[0] || range.start > range.end {
+                    return Err(KernelError::Index {
+                        op,
+                        what: "key row",
+                        index: range.end,
+                        len: k[0],
+                    });
+                }
+            }
+            let (num_queries, num_keys) = (segment.queries.len(), segment.num_keys());
+            if num_keys == 0 || (self.causal && num_keys < num_queries) {
+                return Err(KernelError::Segment {
+                    segment: index,
+                    num_queries,
+                    num_keys,
+                });
+            }
+        }
+        check(op, "query rows covered by segments", q[0], next)
+    }
+}

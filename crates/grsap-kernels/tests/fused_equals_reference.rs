@@ -1,0 +1,330 @@
+//! Every fused CPU operation against its reference in plain tensor operations, forward and
+//! backward, on odd shapes.
+
+#![cfg(feature = "flex")]
+
+use burn::tensor::{Device, Tensor};
+use grsap_kernels::{
+    AttentionShape, Dropout, LoraWeights, Segment, attention, linear, linear_cross_entropy,
+    lora_linear, reference, rms_norm, rotary, swiglu, write_rows,
+};
+
+fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    use rand::{RngExt, SeedableRng};
+    let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
+    let values: Vec<f32> = (0..shape.iter().product())
+        .map(|_| rng.random::<f32>() * 2.0 - 1.0)
+        .collect();
+    Tensor::from_data(
+        burn::tensor::TensorData::new(values, shape),
+        &Device::flex(),
+    )
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+#[track_caller]
+fn close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), want.len(), "{what}: lengths");
+    let scale = want.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!(
+            (g - w).abs() <= tolerance * scale,
+            "{what}: element {i} is {g}, the reference has {w}"
+        );
+    }
+}
+
+/// Runs `fused` and `plain` on tracked copies of `inputs` and compares results and gradients.
+fn compare(
+    what: &str,
+    inputs: &[Tensor<2>],
+    fused: impl Fn(&[Tensor<2>]) -> Tensor<2>,
+    plain: impl Fn(&[Tensor<2>]) -> Tensor<2>,
+) {
+    let run = |f: &dyn Fn(&[Tensor<2>]) -> Tensor<2>| {
+        let tracked: Vec<_> = inputs
+            .iter()
+            .map(|t| t.clone().autodiff().require_grad())
+            .collect();
+        let y = f(&tracked);
+        let [rows, width] = y.dims();
+        let weights = random([rows, width], 99);
+        let grads = (y.clone() * weights.autodiff()).sum().backward();
+        let grads: Vec<Vec<f32>> = tracked
+            .iter()
+            .map(|t| values(t.grad(&grads).unwrap()))
+            .collect();
+        (values(y.inner()), grads)
+    };
+    let (y, grads) = run(&fused);
+    let (want, want_grads) = run(&plain);
+    close(&format!("{what} result"), &y, &want, 2e-6);
+    for (i, (got, want)) in grads.iter().zip(&want_grads).enumerate() {
+        close(&format!("{what} gradient {i}"), got, want, 5e-6);
+    }
+    // Without gradients the result is the same, bit for bit.
+    assert_eq!(
+        values(fused(inputs)),
+        y,
+        "{what}: tracking changed the result"
+    );
+}
+
+const SHAPES: [(usize, usize, usize); 5] = [
+    (1, 8, 4),
+    (3, 17, 5),
+    (7, 64, 33),
+    (40, 96, 70),
+    (130, 48, 200),
+];
+
+#[test]
+fn linear_layers() {
+    for (m, k, n) in SHAPES {
+        let weight = random([n, k], 1);
+        compare(
+            "linear",
+            &[random([m, k], 2)],
+            |t| linear(t[0].clone(), weight.clone()).unwrap(),
+            |t| reference::linear(t[0].clone(), weight.clone()),
+        );
+        for dropout in [None, Some(Dropout { p: 0.3, seed: 11 })] {
+            let inputs = [random([m, k], 3), random([3, k], 4), random([n, 3], 5)];
+            let lora = |t: &[Tensor<2>]| LoraWeights {
+                a: t[1].clone(),
+                b: t[2].clone(),
+                scale: 2.0,
+            };
+            compare(
+                "lora_linear",
+                &inputs,
+                |t| lora_linear(t[0].clone(), weight.clone(), lora(t), dropout).unwrap(),
+                |t| reference::lora_linear(t[0].clone(), weight.clone(), lora(t), dropout),
+            );
+        }
+    }
+}
+
+#[test]
+fn dropout_keeps_its_share_and_its_mean() {
+    let ones = Tensor::<2>::ones([100, 1000], &Device::flex());
+    let eye = Tensor::<2>::eye(1000, &Device::flex());
+    let zero = Tensor::<2>::zeros([1000, 1000], &Device::flex());
+    let lora = LoraWeights {
+        a: eye.clone(),
+        b: eye,
+        scale: 1.0,
+    };
+    let y = values(lora_linear(ones, zero, lora, Some(Dropout { p: 0.25, seed: 5 })).unwrap());
+    let kept = y.iter().filter(|&&x| x != 0.0).count() as f64 / y.len() as f64;
+    assert!((kept - 0.75).abs() < 0.01, "{kept}");
+    assert!(y.iter().all(|&x| x == 0.0 || (x - 1.0 / 0.75).abs() < 1e-6));
+}
+
+#[test]
+fn norm_and_swiglu() {
+    for (m, k, _) in SHAPES {
+        let weight: Tensor<1> = random([k], 6);
+        compare(
+            "rms_norm",
+            &[random([m, k], 7)],
+            |t| rms_norm(t[0].clone(), weight.clone(), 1e-5).unwrap(),
+            |t| reference::rms_norm(t[0].clone(), weight.clone(), 1e-5),
+        );
+        compare(
+            "swiglu",
+            &[random([m, k], 8) * 6.0, random([m, k], 9)],
+            |t| swiglu(t[0].clone(), t[1].clone()).unwrap(),
+            |t| reference::swiglu(t[0].clone(), t[1].clone()),
+        );
+    }
+}
+
+#[test]
+fn rotary_embedding() {
+    for (tokens, heads, half) in [(1, 1, 2), (5, 3, 8), (33, 2, 32)] {
+        let angles = random([tokens, half], 10) * 30.0;
+        let (cos, sin) = (angles.clone().cos(), angles.sin());
+        compare(
+            "rotary",
+            &[random([tokens, heads * half * 2], 11)],
+            |t| rotary(t[0].clone(), cos.clone(), sin.clone()).unwrap(),
+            |t| reference::rotary(t[0].clone(), cos.clone(), sin.clone()),
+        );
+    }
+}
+
+#[test]
+fn attention_over_ragged_sequences() {
+    for (num_heads, num_kv_heads, head_dim) in [(1, 1, 4), (6, 2, 16), (9, 3, 64), (4, 4, 20)] {
+        for causal in [true, false] {
+            let shape = AttentionShape {
+                num_heads,
+                num_kv_heads,
+                head_dim,
+                causal,
+            };
+            let segments = Segment::packed([5, 1, 37, 70]);
+            let kv = num_kv_heads * head_dim;
+            compare(
+                "attention",
+                &[
+                    random([113, num_heads * head_dim], 12),
+                    random([113, kv], 13),
+                    random([113, kv], 14),
+                ],
+                |t| attention(t[0].clone(), t[1].clone(), t[2].clone(), shape, &segments).unwrap(),
+                |t| {
+                    reference::attention(t[0].clone(), t[1].clone(), t[2].clone(), shape, &segments)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn attention_with_a_shared_prefix_and_gradients_of_shared_rows() {
+    let shape = AttentionShape {
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 8,
+        causal: true,
+    };
+    // Two continuations of one prefix (rows 0..6); their own rows lie behind each other.
+    let segments = [
+        Segment {
+            queries: 0..2,
+            keys: vec![0..6, 6..9],
+        },
+        Segment {
+            queries: 2..3,
+            keys: vec![0..6, 9..11],
+        },
+    ];
+    compare(
+        "shared prefix",
+        &[
+            random([3, 32], 15),
+            random([12, 16], 16),
+            random([12, 16], 17),
+        ],
+        |t| attention(t[0].clone(), t[1].clone(), t[2].clone(), shape, &segments).unwrap(),
+        |t| reference::attention(t[0].clone(), t[1].clone(), t[2].clone(), shape, &segments),
+    );
+}
+
+#[test]
+fn a_token_does_not_depend_on_its_batch() {
+    let shape = AttentionShape {
+        num_heads: 3,
+        num_kv_heads: 1,
+        head_dim: 16,
+        causal: true,
+    };
+    let (q, k, v) = (
+        random([90, 48], 18),
+        random([90, 16], 19),
+        random([90, 16], 20),
+    );
+    let all = values(
+        attention(
+            q.clone(),
+            k.clone(),
+            v.clone(),
+            shape,
+            &Segment::packed([20, 70]),
+        )
+        .unwrap(),
+    );
+    let cut = |t: &Tensor<2>| t.clone().narrow(0, 20, 70);
+    let alone = attention(cut(&q), cut(&k), cut(&v), shape, &Segment::packed([70])).unwrap();
+    assert_eq!(values(alone), all[20 * 48..]);
+    // The last token alone against a cache of all keys.
+    let last = [Segment {
+        queries: 0..1,
+        keys: vec![20..90],
+    }];
+    let one = attention(q.narrow(0, 89, 1), k, v, shape, &last).unwrap();
+    assert_eq!(values(one), all[89 * 48..]);
+}
+
+#[test]
+fn head_and_loss() {
+    for (n, width, vocab) in [(1, 8, 5), (9, 33, 1000), (70, 16, 70_000)] {
+        let weight = random([vocab, width], 21);
+        let targets: Vec<u32> = (0..n).map(|i| ((i * 7919) % vocab) as u32).collect();
+        compare(
+            "linear_cross_entropy",
+            &[random([n, width], 22)],
+            |t| {
+                let loss = linear_cross_entropy(t[0].clone(), weight.clone(), &targets).unwrap();
+                loss.reshape([n, 1])
+            },
+            |t| {
+                let loss = reference::linear_cross_entropy(t[0].clone(), weight.clone(), &targets);
+                loss.reshape([n, 1])
+            },
+        );
+    }
+}
+
+#[test]
+fn rows_are_written_in_place_or_to_a_copy() {
+    let buffer = Tensor::<2>::zeros([6, 3], &Device::flex());
+    let shared = buffer.clone();
+    let rows = [4, 0];
+    let new = random([2, 3], 23);
+    let got = values(write_rows(buffer.clone(), new.clone(), &rows).unwrap());
+    assert_eq!(got, values(reference::write_rows(buffer, new, &rows)));
+    assert!(
+        values(shared).iter().all(|&x| x == 0.0),
+        "a shared buffer was changed"
+    );
+}
+
+#[test]
+fn misfits_are_errors() {
+    let x = random([2, 4], 24);
+    let error = linear(x.clone(), random([3, 5], 25)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "linear: width of weight must be 4, got 5"
+    );
+    let error = linear_cross_entropy(x.clone(), random([3, 4], 26), &[0, 3]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "linear_cross_entropy: target 3 is out of range for 3"
+    );
+    let shape = AttentionShape {
+        num_heads: 2,
+        num_kv_heads: 2,
+        head_dim: 2,
+        causal: true,
+    };
+    let t = || x.clone();
+    let segments = [Segment {
+        queries: 0..2,
+        keys: vec![0..1],
+    }];
+    let error = attention(t(), t(), t(), shape, &segments).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "attention: segment 0 has 2 queries and 1 keys"
+    );
+    let segments = [Segment {
+        queries: 0..2,
+        keys: vec![0..3],
+    }];
+    assert!(attention(t(), t(), t(), shape, &segments).is_err());
+    let shape = AttentionShape {
+        num_heads: 2,
+        num_kv_heads: 0,
+        head_dim: 2,
+        causal: true,
+    };
+    assert!(attention(t(), t(), t(), shape, &Segment::packed([2])).is_err());
+    assert!(write_rows(t(), t(), &[0, 2]).is_err());
+}
