@@ -1,5 +1,6 @@
 //! The classifier and the area under the curve against scikit-learn.
 
+use std::error::Error;
 use std::fs;
 use std::path::Path;
 
@@ -26,17 +27,17 @@ struct Case {
     auc_of_rounded: f64,
 }
 
-fn cases() -> Vec<Case> {
+fn cases() -> Result<Vec<Case>, Box<dyn Error>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/fixtures/logistic_regression/logistic_regression.json");
-    let fixture: Fixture = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let fixture: Fixture = serde_json::from_slice(&fs::read(path)?)?;
     assert_eq!(fixture.cases.len(), 8);
-    fixture.cases
+    Ok(fixture.cases)
 }
 
 #[test]
 fn fits_agree() {
-    for case in cases() {
+    for case in cases().unwrap() {
         let config = LogisticConfig {
             c: case.c,
             balanced: case.balanced,
@@ -65,7 +66,7 @@ fn fits_agree() {
 
 #[test]
 fn areas_agree_with_and_without_ties() {
-    for case in cases() {
+    for case in cases().unwrap() {
         let area = auc(&case.probabilities, &case.labels).unwrap();
         assert!((area - case.auc).abs() < 1e-12);
         let area = auc(&case.rounded, &case.labels).unwrap();

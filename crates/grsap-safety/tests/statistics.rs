@@ -1,5 +1,6 @@
 //! Intervals and tests against statsmodels and scipy.
 
+use std::error::Error;
 use std::fs;
 use std::path::Path;
 
@@ -30,15 +31,15 @@ struct Test {
     binomial: f64,
 }
 
-fn fixture() -> Fixture {
+fn fixture() -> Result<Fixture, Box<dyn Error>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/fixtures/statistics/statistics.json");
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 #[test]
 fn wilson_intervals_agree() {
-    let cases = fixture().wilson;
+    let cases = fixture().unwrap().wilson;
     assert!(cases.len() >= 10);
     for case in cases {
         let (low, high) = wilson_interval(case.successes, case.trials).unwrap();
@@ -58,7 +59,7 @@ fn wilson_intervals_agree() {
 
 #[test]
 fn exact_tests_agree() {
-    let cases = fixture().mcnemar;
+    let cases = fixture().unwrap().mcnemar;
     assert!(cases.len() >= 8);
     for case in cases {
         let (mut first, mut second) = (Vec::new(), Vec::new());

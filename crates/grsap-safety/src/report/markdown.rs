@@ -75,12 +75,12 @@ fn sample_counts(report: &Report) -> Vec<Vec<String>> {
     }
     let mut rows = vec![
         std::iter::once("Arm".to_owned())
-            .chain(columns.iter().map(|(name, _)| (*name).to_owned()))
+            .chain(columns.iter().map(|column| column.name.to_owned()))
             .collect::<Vec<_>>(),
     ];
     for arm in &report.arms {
         let mut row = vec![arm.name.clone()];
-        row.extend(columns.iter().map(|(_, get)| match get(arm) {
+        row.extend(columns.iter().map(|column| match (column.get)(arm) {
             Some(e) => format!("{} of {}", e.num_scored, e.num_scored + e.num_unscored),
             None => "-".into(),
         }));

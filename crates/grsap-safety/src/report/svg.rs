@@ -14,13 +14,13 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 84.0;
 const PLOT_HEIGHT: f64 = 320.0;
-const BOTTOM: f64 = 56.0;
+const BOTTOM: f64 = 64.0;
 const BAR: f64 = 26.0;
 const BAR_GAP: f64 = 8.0;
 const GROUP_GAP: f64 = 36.0;
 const MIN_WIDTH: f64 = 480.0;
 /// Roughly what a character of the legend takes.
-const CHAR_WIDTH: f64 = 7.6;
+const CHAR_WIDTH: f64 = 8.4;
 
 pub(super) fn render(report: &Report) -> String {
     let metrics: Vec<_> = table::measured(report).collect();
@@ -47,13 +47,19 @@ pub(super) fn render(report: &Report) -> String {
     );
     svg.push_str(&legend);
     axis(&mut svg, top, plot_width);
-    for (index, (name, get)) in metrics.iter().enumerate() {
+    for (index, metric) in metrics.iter().enumerate() {
+        let name = metric.name;
         let centre = LEFT + (index as f64 + 0.5) * plot_width / metrics.len() as f64;
         let _ = writeln!(
             svg,
-            r##"<text x="{centre:.1}" y="{y:.1}" font-size="15" text-anchor="middle" fill="#1a1a1a">{name}</text>"##,
-            y = top + PLOT_HEIGHT + 28.0,
-            name = escape(name),
+            r##"<text x="{centre:.1}" y="{y:.1}" font-size="15" text-anchor="middle" fill="#1a1a1a">{name}</text><text x="{centre:.1}" y="{hint_y:.1}" font-size="12" text-anchor="middle" fill="#555555">{hint}</text>"##,
+            y = top + PLOT_HEIGHT + 26.0,
+            hint_y = top + PLOT_HEIGHT + 44.0,
+            hint = if metric.higher_is_better {
+                "higher is better"
+            } else {
+                "lower is better"
+            },
         );
         for (arm_index, arm) in report.arms.iter().enumerate() {
             let x = centre - group_width / 2.0 + arm_index as f64 * (BAR + BAR_GAP);
@@ -62,7 +68,7 @@ pub(super) fn render(report: &Report) -> String {
                 x,
                 top,
                 colour(arm_index),
-                get(arm),
+                (metric.get)(arm),
                 &format!("{}, {name}", arm.name),
             );
         }
@@ -76,7 +82,7 @@ fn legend(report: &Report, right: f64) -> (String, f64) {
     let (mut x, mut y) = (LEFT, 70.0);
     let mut svg = String::new();
     for (index, arm) in report.arms.iter().enumerate() {
-        let step = 30.0 + CHAR_WIDTH * arm.name.chars().count() as f64;
+        let step = 38.0 + CHAR_WIDTH * arm.name.chars().count() as f64;
         if x > LEFT && x + step > right {
             x = LEFT;
             y += 22.0;

@@ -1,25 +1,50 @@
 use super::{ArmReport, Report};
 use crate::Estimate;
 
-/// A metric of every arm, with its heading.
-type Column = (&'static str, fn(&ArmReport) -> Option<Estimate>);
+/// A metric of every arm.
+#[derive(Clone, Copy)]
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) higher_is_better: bool,
+    pub(super) get: fn(&ArmReport) -> Option<Estimate>,
+}
 
 /// The metrics that are fractions, in the order they are shown.
-pub(super) const RATES: [Column; 5] = [
-    ("Refusal", |arm| Some(arm.refusal_rate)),
-    ("Harmful", |arm| Some(arm.harmful_score)),
-    ("Over-refusal", |arm| Some(arm.over_refusal_rate)),
-    ("Task accuracy", |arm| Some(arm.task_accuracy)),
-    ("Incoherent", |arm| arm.incoherence),
+const RATES: [Column; 5] = [
+    Column {
+        name: "Refusal",
+        higher_is_better: true,
+        get: |arm| Some(arm.refusal_rate),
+    },
+    Column {
+        name: "Harmful",
+        higher_is_better: false,
+        get: |arm| Some(arm.harmful_score),
+    },
+    Column {
+        name: "Over-refusal",
+        higher_is_better: false,
+        get: |arm| Some(arm.over_refusal_rate),
+    },
+    Column {
+        name: "Task accuracy",
+        higher_is_better: true,
+        get: |arm| Some(arm.task_accuracy),
+    },
+    Column {
+        name: "Incoherent",
+        higher_is_better: false,
+        get: |arm| arm.incoherence,
+    },
 ];
 
 /// The rates that at least one arm has a value or an unscored sample for.
 pub(super) fn measured(report: &Report) -> impl Iterator<Item = Column> {
-    RATES.into_iter().filter(|(_, get)| {
+    RATES.into_iter().filter(|column| {
         report
             .arms
             .iter()
-            .filter_map(get)
+            .filter_map(column.get)
             .any(|estimate| estimate != Estimate::UNMEASURED)
     })
 }
@@ -50,14 +75,18 @@ pub(super) fn rows(report: &Report) -> Vec<Vec<String>> {
     let columns: Vec<Column> = measured(report).collect();
     let has_nll = report.arms.iter().any(|arm| arm.nll_per_token.is_some());
     let mut heading = vec!["Arm".to_owned()];
-    heading.extend(columns.iter().map(|(name, _)| format!("{name} %")));
+    heading.extend(columns.iter().map(|column| format!("{} %", column.name)));
     if has_nll {
         heading.push("NLL per token".into());
     }
     let mut rows = vec![heading];
     for arm in &report.arms {
         let mut row = vec![arm.name.clone()];
-        row.extend(columns.iter().map(|(_, get)| cell(get(arm), 100.0, 1)));
+        row.extend(
+            columns
+                .iter()
+                .map(|column| cell((column.get)(arm), 100.0, 1)),
+        );
         if has_nll {
             row.push(cell(arm.nll_per_token, 1.0, 3));
         }
