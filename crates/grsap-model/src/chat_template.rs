@@ -211,19 +211,34 @@ impl ChatTemplate {
     }
 
     fn render_open(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        let last = messages
+            .len()
+            .checked_sub(1)
+            .ok_or(TemplateError::NoMessages)?;
+        let (mut text, end) = self
+            .render_marked(messages, last)?
+            .ok_or(TemplateError::LastContentMissing)?;
+        text.truncate(end);
+        Ok(text)
+    }
+
+    /// Renders a closed chat with a marker at the end of the content of message `index`, and finds
+    /// the marker. `None` when the template leaves that content out.
+    pub(crate) fn render_marked(
+        &self,
+        messages: &[Message],
+        index: usize,
+    ) -> Result<Option<(String, usize)>, TemplateError> {
         let mut marker = MARKER.to_owned();
         while messages.iter().any(|m| m.content.contains(&marker)) {
             marker.push('X');
         }
         let mut marked = messages.to_vec();
-        let last = marked.last_mut().ok_or(TemplateError::NoMessages)?;
-        last.content.push_str(&marker);
-        let mut text = self.render_raw(&marked, false)?;
-        let end = text
-            .rfind(&marker)
-            .ok_or(TemplateError::LastContentMissing)?;
-        text.truncate(end);
-        Ok(text)
+        if let Some(message) = marked.get_mut(index) {
+            message.content.push_str(&marker);
+        }
+        let text = self.render_raw(&marked, false)?;
+        Ok(text.rfind(&marker).map(|end| (text, end)))
     }
 
     /// Also renders an empty chat, which prefixes of a chat need.

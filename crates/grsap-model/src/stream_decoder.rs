@@ -2,6 +2,9 @@ use std::sync::Arc;
 
 use tokenizers::{DecoderWrapper, Tokenizer};
 
+/// A vocabulary whose ids leave out more than this many numbers gets no table.
+const MOST_GAPS: usize = 1 << 20;
+
 /// Turns tokens into text one at a time. A character that several tokens make up appears when it
 /// is whole.
 ///
@@ -61,12 +64,16 @@ impl DecodeSource {
             return Self::Tokenizer(Arc::clone(tokenizer));
         }
         let added = tokenizer.get_added_vocabulary();
-        let largest = tokenizer.get_vocab(true).into_values().max();
+        let vocab = tokenizer.get_vocab(true);
+        let largest = vocab.values().copied().max().unwrap_or(0);
+        if largest as usize > MOST_GAPS + vocab.len() {
+            return Self::Tokenizer(Arc::clone(tokenizer));
+        }
         let mut table = ByteTable {
             bytes: Vec::new(),
             ends: Vec::new(),
         };
-        for id in 0..=largest.unwrap_or(0) {
+        for id in 0..=largest {
             let token = added
                 .simple_id_to_token(id)
                 .or_else(|| tokenizer.id_to_token(id))

@@ -62,7 +62,10 @@ impl TrainingTokens {
                 continue;
             }
             let turn = assistant_turn(messages, index, &text, template)?;
-            mark(&tokens, &text, turn, tokenizer, &mut is_target);
+            let end = end_of_turn(&tokens, &text, turn.end, tokenizer);
+            for ((_, range), target) in tokens.iter().zip(&mut is_target) {
+                *target |= range.start >= turn.start && range.end <= end;
+            }
         }
         Ok(Self {
             input_ids: tokens.into_iter().map(|(id, _)| id).collect(),
@@ -76,8 +79,8 @@ impl TrainingTokens {
     }
 }
 
-/// The bytes of `text` from the first that the assistant writes in message `index` up to where
-/// the next message begins.
+/// The bytes of `text` from the first that the assistant writes in message `index` to the end of
+/// the message's content.
 fn assistant_turn(
     messages: &[Message],
     index: usize,
@@ -86,48 +89,42 @@ fn assistant_turn(
 ) -> Result<Range<usize>, TrainingTokensError> {
     let unstable = || TrainingTokensError::NotPrefixStable { index };
     let before = messages.get(..index).unwrap_or_default();
-    let with = messages.get(..=index).unwrap_or_default();
-    let prompt = template.render_raw(before, true)?;
-    if !text.starts_with(&prompt) {
+    let prompt = match template.render_raw(before, true) {
+        // Some templates cannot render an empty chat.
+        Err(_) if before.is_empty() => return Err(unstable()),
+        prompt => prompt?,
+    };
+    let (marked, marked_end) = template
+        .render_marked(messages, index)?
+        .ok_or_else(unstable)?;
+    // Both are equal up to the marker, but for trailing spaces that the template trims.
+    let end = text
+        .char_indices()
+        .zip(marked.char_indices())
+        .find(|((_, a), (position, b))| a != b || *position == marked_end)
+        .map_or(text.len(), |((position, _), _)| position);
+    let trimmed = marked.get(end..marked_end).map(str::trim);
+    if !text.starts_with(&prompt) || end < prompt.len() || trimmed != Some("") {
         return Err(unstable());
     }
-    let closed = template.render_closed(with)?;
-    // A template may write more after the last message than after others (an open header, the end
-    // of the sequence), so only what both have in common belongs to the turn.
-    let common = text
-        .bytes()
-        .zip(closed.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
-    if common <= prompt.len() {
-        return Err(unstable());
-    }
-    Ok(prompt.len()..common)
+    Ok(prompt.len()..end)
 }
 
-/// Marks the tokens inside `turn` up to its last end-of-turn token; without one, up to its last
-/// character that is not white space.
-fn mark(
+/// Where the turn ends whose content ends at `content_end`: after its end-of-turn token, which
+/// follows at once or after white space. Without one, where its content ends.
+fn end_of_turn(
     tokens: &[(u32, Range<usize>)],
     text: &str,
-    mut turn: Range<usize>,
+    content_end: usize,
     tokenizer: &ChatTokenizer,
-    is_target: &mut [bool],
-) {
-    let inside = |turn: &Range<usize>, range: &Range<usize>| {
-        range.start >= turn.start && range.end <= turn.end
-    };
-    let end_of_turn = tokens
+) -> usize {
+    tokens
         .iter()
-        .rfind(|(id, range)| inside(&turn, range) && tokenizer.is_eos(*id));
-    turn.end = match end_of_turn {
-        Some((_, range)) => range.end,
-        None => {
-            let content = text.get(turn.clone()).unwrap_or_default();
-            turn.start + content.trim_end().len()
-        }
-    };
-    for ((_, range), target) in tokens.iter().zip(is_target) {
-        *target |= inside(&turn, range);
-    }
+        .find(|(id, range)| range.end > content_end && tokenizer.is_eos(*id))
+        .filter(|(_, range)| {
+            // Some end-of-turn tokens take the white space before them in.
+            let between = text.get(content_end..range.start.max(content_end));
+            between.is_some_and(|between| between.trim().is_empty())
+        })
+        .map_or(content_end, |(_, range)| range.end)
 }

@@ -217,3 +217,152 @@ fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
         out.iter_mut().for_each(|x| *x *= d);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(len: usize) -> Vec<u8> {
+        // No pattern that a swapped index would hide.
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    fn run(tensor_type: TensorType, bytes: &[u8]) -> Vec<f32> {
+        let num_blocks = bytes.len() / tensor_type.block_bytes();
+        let mut out = vec![f32::NAN; num_blocks * tensor_type.block_len()];
+        dequantize(tensor_type, bytes, &mut out);
+        out
+    }
+
+    /// Three blocks of random bytes with the scales 0.5, 1.5, 2.5 (and minima 0.25), against
+    /// `value(block, index)` written down from the layout, one value at a time.
+    fn check(
+        tensor_type: TensorType,
+        scale: usize,
+        minimum: Option<usize>,
+        value: impl Fn(&[u8], f32, usize) -> f32,
+    ) {
+        let mut data = bytes(3 * tensor_type.block_bytes());
+        for (index, block) in data.chunks_mut(tensor_type.block_bytes()).enumerate() {
+            let d = f16::from_f32(index as f32 + 0.5).to_le_bytes();
+            block[scale..scale + 2].copy_from_slice(&d);
+            if let Some(minimum) = minimum {
+                block[minimum..minimum + 2].copy_from_slice(&f16::from_f32(0.25).to_le_bytes());
+            }
+        }
+        let out = run(tensor_type, &data);
+        let len = tensor_type.block_len();
+        for (index, block) in data.chunks(tensor_type.block_bytes()).enumerate() {
+            for i in 0..len {
+                let expected = value(block, index as f32 + 0.5, i);
+                assert_eq!(
+                    out[index * len + i],
+                    expected,
+                    "{tensor_type:?} {index} {i}"
+                );
+            }
+        }
+    }
+
+    fn nibble(packed: &[u8], i: usize) -> u8 {
+        let half = packed.len();
+        if i < half {
+            packed[i] & 15
+        } else {
+            packed[i - half] >> 4
+        }
+    }
+
+    fn bit(bits: &[u8], i: usize) -> u8 {
+        bits[i / 8] >> (i % 8) & 1
+    }
+
+    fn scale_and_min(s: &[u8], i: usize) -> (f32, f32) {
+        let (d, m) = if i < 4 {
+            (s[i] & 63, s[i + 4] & 63)
+        } else {
+            (
+                s[i + 4] & 15 | (s[i - 4] >> 6) << 4,
+                s[i + 4] >> 4 | (s[i] >> 6) << 4,
+            )
+        };
+        (d.into(), m.into())
+    }
+
+    #[test]
+    fn floats() {
+        assert_eq!(run(TensorType::F32, &1.5_f32.to_le_bytes()), [1.5]);
+        assert_eq!(
+            run(TensorType::F16, &[0x00, 0x3E, 0x01, 0x00]),
+            [1.5, 2_f32.powi(-24)]
+        );
+        assert_eq!(
+            run(TensorType::BF16, &[0xC0, 0x3F, 0x80, 0xFF]),
+            [1.5, f32::NEG_INFINITY]
+        );
+    }
+
+    #[test]
+    fn blocks_of_32() {
+        check(TensorType::Q4_0, 0, None, |b, d, i| {
+            d * (f32::from(nibble(&b[2..], i)) - 8.0)
+        });
+        check(TensorType::Q4_1, 0, Some(2), |b, d, i| {
+            d * f32::from(nibble(&b[4..], i)) + 0.25
+        });
+        check(TensorType::Q5_0, 0, None, |b, d, i| {
+            d * (f32::from(nibble(&b[6..], i) | bit(&b[2..6], i) << 4) - 16.0)
+        });
+        check(TensorType::Q5_1, 0, Some(2), |b, d, i| {
+            d * f32::from(nibble(&b[8..], i) | bit(&b[4..8], i) << 4) + 0.25
+        });
+        check(TensorType::Q8_0, 0, None, |b, d, i| {
+            d * f32::from(b[2 + i] as i8)
+        });
+    }
+
+    #[test]
+    fn blocks_of_256() {
+        let crumb = |qs: &[u8], i: usize| qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+        check(TensorType::Q2_K, 80, Some(82), |b, d, i| {
+            let scale = b[i / 16];
+            let q = f32::from(crumb(&b[16..80], i));
+            d * f32::from(scale & 15) * q - 0.25 * f32::from(scale >> 4)
+        });
+        check(TensorType::Q3_K, 108, None, |b, d, i| {
+            let scales = &b[96..108];
+            let group = i / 16;
+            let low = nibble(&scales[..8], group);
+            let high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
+            let offset = if b[i % 32] >> (i / 32) & 1 == 1 {
+                0.0
+            } else {
+                4.0
+            };
+            let q = f32::from(crumb(&b[32..96], i)) - offset;
+            d * (f32::from(low | high << 4) - 32.0) * q
+        });
+        check(TensorType::Q4_K, 0, Some(2), |b, d, i| {
+            let (scale, min) = scale_and_min(&b[4..16], i / 32);
+            let q = nibble(&b[16 + i / 64 * 32..][..32], i % 64);
+            d * scale * f32::from(q) - 0.25 * min
+        });
+        check(TensorType::Q5_K, 0, Some(2), |b, d, i| {
+            let (scale, min) = scale_and_min(&b[4..16], i / 32);
+            let high = b[16 + i % 32] >> (i / 32) & 1;
+            let q = nibble(&b[48 + i / 64 * 32..][..32], i % 64) | high << 4;
+            d * scale * f32::from(q) - 0.25 * min
+        });
+        check(TensorType::Q6_K, 208, None, |b, d, i| {
+            let low = nibble(&b[i / 128 * 64..][..64], i % 128);
+            let high = b[128 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+            let scale = f32::from(b[192 + i / 16] as i8);
+            d * scale * (f32::from(low | high << 4) - 32.0)
+        });
+    }
+}

@@ -7,6 +7,11 @@ mod file;
 mod tensor_type;
 mod value;
 
+#[cfg(test)]
+pub(crate) mod builder;
+#[cfg(test)]
+mod tests;
+
 pub(crate) use file::map_file;
 pub use file::{GgufFile, GgufTensor};
 pub use tensor_type::TensorType;

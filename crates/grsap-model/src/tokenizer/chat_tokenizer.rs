@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 use tokenizers::processors::PostProcessorWrapper;
 
+use super::json::read_tokenizer;
 use crate::chat_template::token_text;
 use crate::gguf::GgufFile;
 use crate::gguf_tokenizer::{gguf_tokenizer, token_id};
@@ -57,9 +58,7 @@ impl ChatTokenizer {
     /// [`LoadError`] names the file and the field.
     pub fn from_dir(dir: &Path) -> Result<Self, LoadError> {
         let path = dir.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|e| LoadError::io(&path, e))?;
-        let tokenizer =
-            Tokenizer::from_bytes(bytes).map_err(|e| LoadError::invalid(&path, "json", e))?;
+        let tokenizer = read_tokenizer(&path)?;
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json_if_there(&config_path)?.unwrap_or(Json::Null);
 
