@@ -1,0 +1,9 @@
+mod assistant;
+mod config;
+mod query_extractor;
+mod user;
+
+pub use assistant::AssistantExtractor;
+pub use config::ExtractorConfig;
+pub use query_extractor::QueryExtractor;
+pub use user::UserExtractor;

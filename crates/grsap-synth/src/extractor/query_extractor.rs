@@ -1,0 +1,21 @@
+use grsap_core::{Prompt, SafetyDomain};
+
+use crate::parse_quote;
+
+/// A way to make a model write down a request that it would refuse.
+///
+/// It is text in and text out: the model is asked by [`Extraction`](crate::Extraction).
+pub trait QueryExtractor {
+    /// What the model is to continue, left open after an opening quotation mark.
+    fn prompt(&self, domain: &SafetyDomain) -> Prompt;
+
+    /// Texts at which to stop sampling: nothing after the query is used.
+    fn stop(&self) -> Vec<String> {
+        vec!["\"".to_owned(), "”".to_owned()]
+    }
+
+    /// The query in a completion that still has its closing quote; `None` when it never ends.
+    fn parse(&self, completion: &str) -> Option<String> {
+        parse_quote(completion)
+    }
+}

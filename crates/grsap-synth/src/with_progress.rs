@@ -1,0 +1,54 @@
+use grsap_core::{Embedder, ModelError, Perplexity, Progress};
+
+/// A model that is called in chunks and tells how far it is.
+///
+/// [`Filter`](crate::Filter)s ask for everything at once; this goes between a filter and its model.
+pub struct WithProgress<'a, M> {
+    inner: M,
+    task: &'a str,
+    chunk_size: usize,
+    progress: &'a dyn Progress,
+}
+
+impl<'a, M> WithProgress<'a, M> {
+    /// Calls `inner` with `chunk_size` texts at a time, under the name `task`.
+    pub fn new(inner: M, task: &'a str, chunk_size: usize, progress: &'a dyn Progress) -> Self {
+        Self {
+            inner,
+            task,
+            chunk_size: chunk_size.max(1),
+            progress,
+        }
+    }
+
+    fn each<T>(
+        &self,
+        texts: &[&str],
+        call: impl Fn(&[&str]) -> Result<Vec<T>, ModelError>,
+    ) -> Result<Vec<T>, ModelError> {
+        self.progress.start(self.task, texts.len());
+        let mut all = Vec::new();
+        for chunk in texts.chunks(self.chunk_size) {
+            all.extend(call(chunk)?);
+            self.progress.advance(chunk.len());
+        }
+        self.progress.finish();
+        Ok(all)
+    }
+}
+
+impl<M: Embedder> Embedder for WithProgress<'_, M> {
+    fn dim(&self) -> usize {
+        self.inner.dim()
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<f32>, ModelError> {
+        self.each(texts, |chunk| self.inner.embed(chunk))
+    }
+}
+
+impl<M: Perplexity> Perplexity for WithProgress<'_, M> {
+    fn perplexity(&self, texts: &[&str]) -> Result<Vec<f64>, ModelError> {
+        self.each(texts, |chunk| self.inner.perplexity(chunk))
+    }
+}
