@@ -1,1 +1,51 @@
-//! Chat models, sentence encoders and batched generation on Burn, from GGUF and safetensors files.
+//! Chat models and sentence encoders on Burn, from the files that people have: GGUF, or a Hugging
+//! Face directory.
+//!
+//! [`ChatModel`] is a decoder with its tokenizer and chat template: it is a
+//! [`Generator`](grsap_core::Generator) and a [`Perplexity`](grsap_core::Perplexity).
+//! [`SentenceEncoder`] is an [`Embedder`](grsap_core::Embedder). The decoder's linear layers are
+//! [`Projection`]s, named as in Hugging Face, so that adapters are walks over named projections.
+//!
+//! ```no_run
+//! use burn::tensor::Device;
+//! use grsap_core::{Generator, Message, Prompt, SamplingParams};
+//! use grsap_model::ChatModel;
+//!
+//! let model = ChatModel::load("SmolLM2-135M-Instruct.Q4_1.gguf", &Device::flex())?;
+//! let prompt = Prompt::chat([Message::user("What is the capital of France?")]);
+//! let answers = model.generate(&[prompt], &SamplingParams::greedy(32))?;
+//! println!("{}", answers[0].completions[0].text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod chat_model;
+mod chat_template;
+mod checkpoint;
+mod decoder;
+mod decoder_config;
+mod encoder;
+mod engine;
+mod gguf;
+mod gguf_tokenizer;
+mod jinja;
+mod load_error;
+mod safetensors_file;
+mod stream_decoder;
+mod tokenizer;
+mod training_tokens;
+mod weights;
+
+pub use chat_model::ChatModel;
+pub use chat_template::{ChatTemplate, TemplateError};
+pub use checkpoint::Checkpoint;
+pub use decoder::{Decoder, DecoderInput, KvCache, LoraFactors, Projection};
+pub use decoder_config::{DecoderConfig, RopeScaling};
+pub use encoder::SentenceEncoder;
+pub use engine::EngineConfig;
+pub use gguf::{GgufFile, GgufValue};
+pub use load_error::LoadError;
+pub use safetensors_file::SafetensorsFile;
+pub use stream_decoder::StreamDecoder;
+pub use tokenizer::{ChatTokenizer, TokenizerError};
+pub use training_tokens::{TrainingTokens, TrainingTokensError};
+pub use weights::{GgufWeights, TensorSource};

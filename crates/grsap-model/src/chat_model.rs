@@ -1,0 +1,249 @@
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use grsap_core::{Generation, Generator, ModelError, Perplexity, Prompt, SamplingParams};
+use grsap_kernels::{KernelError, linear_cross_entropy};
+
+use crate::chat_template::ChatTemplate;
+use crate::checkpoint::Checkpoint;
+use crate::decoder::{Decoder, DecoderInput, select_rows};
+use crate::engine::{EngineConfig, Job, generate};
+use crate::load_error::LoadError;
+use crate::tokenizer::ChatTokenizer;
+use crate::training_tokens::TrainingTokens;
+
+/// Tokens that one forward pass of scoring takes in.
+const SCORING_TOKENS: usize = 2048;
+
+/// The longest text whose perplexity is taken; a longer one is cut (method, stage 2).
+const PERPLEXITY_TOKENS: usize = 512;
+
+/// A decoder with its tokenizer and chat template.
+///
+/// # Examples
+///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use grsap_core::Perplexity;
+/// use grsap_model::ChatModel;
+///
+/// let model = ChatModel::load("path/to/model", &Device::flex())?;
+/// let perplexity = model.perplexity(&["The cat sat on the mat."])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChatModel {
+    decoder: Decoder,
+    tokenizer: ChatTokenizer,
+    template: Option<ChatTemplate>,
+    engine: EngineConfig,
+}
+
+impl ChatModel {
+    /// Loads a GGUF file, or a directory in Hugging Face's layout.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the file and the field or tensor that is missing or wrong.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let decoder = Decoder::load(checkpoint.weights.as_ref(), &checkpoint.config, device)?;
+        Ok(Self {
+            decoder,
+            tokenizer: checkpoint.tokenizer,
+            template: checkpoint.template,
+            engine: EngineConfig::default(),
+        })
+    }
+
+    /// The same model with other limits on what is computed at a time.
+    #[must_use]
+    pub fn with_engine(mut self, engine: EngineConfig) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// The weights.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The weights, to put adapters on.
+    pub fn decoder_mut(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &ChatTokenizer {
+        &self.tokenizer
+    }
+
+    /// The chat template, if the model has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// The tokens of a prompt: a chat through the template, plain text with a BOS token only where
+    /// the tokenizer asks for one.
+    ///
+    /// # Errors
+    ///
+    /// When the template refuses the messages, or the model has none.
+    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
+        self.encode_at(0, prompt)
+    }
+
+    fn encode_at(&self, index: usize, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
+        let tokenizer = |e| ModelError::backend(format!("input {index}: the tokenizer failed"), e);
+        match prompt {
+            Prompt::Text(text) => self.tokenizer.encode_text(text).map_err(tokenizer),
+            Prompt::Chat { messages, turn } => {
+                let template = self.template.as_ref().ok_or_else(|| ModelError::Template {
+                    index,
+                    reason: "the model has no chat template".into(),
+                })?;
+                let text = template
+                    .render(messages, *turn)
+                    .map_err(|e| ModelError::Template {
+                        index,
+                        reason: e.to_string(),
+                    })?;
+                self.tokenizer.encode(&text).map_err(tokenizer)
+            }
+        }
+    }
+
+    /// The negative log-likelihoods of the tokens that the assistant writes, for each example:
+    /// their sum in nats and their number.
+    ///
+    /// # Errors
+    ///
+    /// When an example is longer than the context.
+    pub fn target_nll(&self, examples: &[TrainingTokens]) -> Result<Vec<(f64, usize)>, ModelError> {
+        let scored: Vec<(&[u32], Vec<usize>)> = examples
+            .iter()
+            .map(|example| {
+                let targets = example.is_target.iter().enumerate().skip(1);
+                let targets = targets.filter(|(_, is_target)| **is_target).map(|(i, _)| i);
+                (example.input_ids.as_slice(), targets.collect())
+            })
+            .collect();
+        self.nll(&scored)
+    }
+
+    /// Sums over the target positions (each at least 1) of each sequence.
+    fn nll(&self, sequences: &[(&[u32], Vec<usize>)]) -> Result<Vec<(f64, usize)>, ModelError> {
+        let limit = self.decoder.config().max_position_embeddings;
+        for (index, (ids, _)) in sequences.iter().enumerate() {
+            if ids.len() > limit {
+                return Err(ModelError::TooLong {
+                    index,
+                    num_tokens: ids.len(),
+                    limit,
+                });
+            }
+        }
+        let mut sums = Vec::with_capacity(sequences.len());
+        let mut first = 0;
+        while first < sequences.len() {
+            let mut last = first;
+            let mut tokens = 0;
+            while let Some((ids, _)) = sequences.get(last) {
+                if last > first && tokens + ids.len() > SCORING_TOKENS {
+                    break;
+                }
+                tokens += ids.len();
+                last += 1;
+            }
+            let chunk = sequences.get(first..last).unwrap_or_default();
+            let losses = self
+                .chunk_losses(chunk)
+                .map_err(|e| ModelError::backend("the forward pass failed", e))?
+                .into_data()
+                .try_into_vec::<f32>()
+                .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
+            let mut losses = losses.into_iter();
+            for (index, (_, targets)) in chunk.iter().enumerate() {
+                let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();
+                if !sum.is_finite() {
+                    let index = first + index;
+                    return Err(ModelError::NonFinite {
+                        index,
+                        what: "log-likelihood",
+                    });
+                }
+                sums.push((sum, targets.len()));
+            }
+            first = last;
+        }
+        Ok(sums)
+    }
+
+    fn chunk_losses(&self, chunk: &[(&[u32], Vec<usize>)]) -> Result<Tensor<1>, KernelError> {
+        let input = DecoderInput::packed(chunk.iter().map(|(ids, _)| *ids));
+        let mut rows = Vec::new();
+        let mut labels = Vec::new();
+        let mut start = 0;
+        for (ids, targets) in chunk {
+            for &target in targets {
+                if let Some(&id) = ids.get(target) {
+                    rows.push(start + target - 1);
+                    labels.push(id);
+                }
+            }
+            start += ids.len();
+        }
+        if rows.is_empty() {
+            return Ok(Tensor::zeros([0], &self.decoder.device()));
+        }
+        let hidden = select_rows(self.decoder.hidden_states(&input, None)?, &rows)?;
+        linear_cross_entropy(hidden, self.decoder.head_weight().clone(), &labels)
+    }
+}
+
+impl Generator for ChatModel {
+    fn generate(
+        &self,
+        prompts: &[Prompt],
+        params: &SamplingParams,
+    ) -> Result<Vec<Generation>, ModelError> {
+        let encode = |(index, prompt)| {
+            Ok(Job {
+                input_ids: self.encode_at(index, prompt)?,
+            })
+        };
+        let jobs: Vec<Job> = prompts
+            .iter()
+            .enumerate()
+            .map(encode)
+            .collect::<Result<_, _>>()?;
+        generate(&self.decoder, &self.tokenizer, &jobs, params, &self.engine)
+    }
+}
+
+/// # Source
+///
+/// The text as it is, at most 512 tokens, mean over the tokens that have a predecessor (method,
+/// stage 2).
+impl Perplexity for ChatModel {
+    fn perplexity(&self, texts: &[&str]) -> Result<Vec<f64>, ModelError> {
+        let mut sequences = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let mut ids = self.encode_at(index, &Prompt::Text((*text).to_owned()))?;
+            ids.truncate(PERPLEXITY_TOKENS);
+            sequences.push(ids);
+        }
+        let scored: Vec<(&[u32], Vec<usize>)> = sequences
+            .iter()
+            .map(|ids| (ids.as_slice(), (1..ids.len()).collect()))
+            .collect();
+        let perplexity = |(sum, n): (f64, usize)| {
+            if n == 0 {
+                f64::INFINITY
+            } else {
+                (sum / n as f64).exp()
+            }
+        };
+        Ok(self.nll(&scored)?.into_iter().map(perplexity).collect())
+    }
+}

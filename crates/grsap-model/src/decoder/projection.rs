@@ -1,0 +1,165 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use grsap_kernels::{Dropout, KernelError, LoraWeights, linear, lora_linear};
+
+use crate::load_error::LoadError;
+use crate::weights::TensorSource;
+
+/// The low-rank factors that an adapter adds to a projection.
+#[derive(Debug, Clone)]
+pub struct LoraFactors {
+    /// `[r, in]`, PEFT's `lora_A.weight`.
+    pub a: Tensor<2>,
+    /// `[out, r]`, PEFT's `lora_B.weight`.
+    pub b: Tensor<2>,
+    /// What their product is multiplied by: `lora_alpha / r`.
+    pub scale: f64,
+}
+
+/// A linear layer of a model: a frozen weight, maybe a bias, maybe an adapter.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    lora: Option<LoraFactors>,
+}
+
+impl Projection {
+    /// A projection without an adapter.
+    ///
+    /// # Shapes
+    ///
+    /// `weight` is `[out, in]` as in PyTorch, `bias` is `[out]`.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self {
+            weight,
+            bias,
+            lora: None,
+        }
+    }
+
+    pub(crate) fn load(
+        source: &dyn TensorSource,
+        name: &str,
+        [out, width]: [usize; 2],
+        bias: bool,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        let weight = matrix(source, &format!("{name}.weight"), [out, width], device)?;
+        let bias = bias
+            .then(|| vector(source, &format!("{name}.bias"), out, device))
+            .transpose()?;
+        Ok(Self::new(weight, bias))
+    }
+
+    /// The frozen weight, `[out, in]`.
+    pub fn weight(&self) -> &Tensor<2> {
+        &self.weight
+    }
+
+    /// The number of inputs.
+    pub fn in_features(&self) -> usize {
+        self.weight.dims()[1]
+    }
+
+    /// The number of outputs.
+    pub fn out_features(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
+    /// The adapter, if there is one.
+    pub fn lora(&self) -> Option<&LoraFactors> {
+        self.lora.as_ref()
+    }
+
+    /// Puts an adapter on, or takes it off.
+    ///
+    /// # Errors
+    ///
+    /// When its shapes do not fit; the projection is then as before.
+    pub fn set_lora(&mut self, lora: Option<LoraFactors>) -> Result<(), KernelError> {
+        if let Some(lora) = &lora {
+            let ([r, a_in], [b_out, b_r]) = (lora.a.dims(), lora.b.dims());
+            for (what, expected, got) in [
+                ("width of lora_A", self.in_features(), a_in),
+                ("rows of lora_B", self.out_features(), b_out),
+                ("width of lora_B", r, b_r),
+            ] {
+                if expected != got {
+                    return Err(KernelError::Shape {
+                        op: "set_lora",
+                        what,
+                        expected,
+                        got,
+                    });
+                }
+            }
+        }
+        self.lora = lora;
+        Ok(())
+    }
+
+    /// Adds the adapter's product to the weight and takes the adapter off.
+    pub fn merge(&mut self) {
+        if let Some(LoraFactors { a, b, scale }) = self.lora.take() {
+            let delta = b.inner_if_tracked().matmul(a.inner_if_tracked()) * scale;
+            self.weight = self.weight.clone() + delta;
+        }
+    }
+
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        dropout: Option<Dropout>,
+    ) -> Result<Tensor<2>, KernelError> {
+        let y = match &self.lora {
+            None => linear(x, self.weight.clone())?,
+            Some(lora) => {
+                let lora = LoraWeights {
+                    a: lora.a.clone(),
+                    b: lora.b.clone(),
+                    scale: lora.scale,
+                };
+                lora_linear(x, self.weight.clone(), lora, dropout)?
+            }
+        };
+        Ok(match &self.bias {
+            Some(bias) => y + bias.clone().unsqueeze(),
+            None => y,
+        })
+    }
+}
+
+/// A tensor without its gradient tracking.
+trait InnerIfTracked {
+    fn inner_if_tracked(self) -> Self;
+}
+
+impl InnerIfTracked for Tensor<2> {
+    fn inner_if_tracked(self) -> Self {
+        if self.is_autodiff() {
+            self.inner()
+        } else {
+            self
+        }
+    }
+}
+
+pub(crate) fn matrix(
+    source: &dyn TensorSource,
+    name: &str,
+    shape: [usize; 2],
+    device: &Device,
+) -> Result<Tensor<2>, LoadError> {
+    let values = source.read_shaped(name, &shape)?;
+    Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+pub(crate) fn vector(
+    source: &dyn TensorSource,
+    name: &str,
+    len: usize,
+    device: &Device,
+) -> Result<Tensor<1>, LoadError> {
+    let values = source.read_shaped(name, &[len])?;
+    Ok(Tensor::from_data(TensorData::new(values, [len]), device))
+}

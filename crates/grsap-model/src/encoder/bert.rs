@@ -1,0 +1,191 @@
+use std::path::Path;
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use grsap_kernels::{AttentionShape, KernelError, Segment, attention};
+use serde::Deserialize;
+
+use crate::decoder::Projection;
+use crate::decoder::{matrix, vector};
+use crate::load_error::{LoadError, read_json};
+use crate::weights::TensorSource;
+
+/// The fields of `config.json` that a BERT encoder needs.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct BertConfig {
+    model_type: String,
+    pub(super) hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    pub(super) max_position_embeddings: usize,
+    pub(super) vocab_size: usize,
+    type_vocab_size: usize,
+    layer_norm_eps: f64,
+    hidden_act: String,
+}
+
+impl BertConfig {
+    pub(super) fn read(path: &Path) -> Result<Self, LoadError> {
+        let invalid = |field: &str, reason: String| LoadError::invalid(path, field, reason);
+        let config: Self = serde_json::from_value(read_json(path)?)
+            .map_err(|e| invalid("config", e.to_string()))?;
+        if config.model_type != "bert" {
+            return Err(LoadError::UnknownArchitecture {
+                path: path.to_owned(),
+                architecture: config.model_type,
+                supported: &["bert"],
+            });
+        }
+        if config.hidden_act != "gelu" {
+            let reason = format!("`{}` is not supported, only `gelu`", config.hidden_act);
+            return Err(invalid("hidden_act", reason));
+        }
+        if config.num_attention_heads == 0
+            || !config
+                .hidden_size
+                .is_multiple_of(config.num_attention_heads)
+        {
+            let reason = format!("must divide hidden_size {}", config.hidden_size);
+            return Err(invalid("num_attention_heads", reason));
+        }
+        Ok(config)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct LayerNorm {
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+}
+
+impl LayerNorm {
+    fn load(
+        source: &dyn TensorSource,
+        name: &str,
+        config: &BertConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        let len = config.hidden_size;
+        Ok(Self {
+            weight: vector(source, &format!("{name}.weight"), len, device)?,
+            bias: vector(source, &format!("{name}.bias"), len, device)?,
+            eps: config.layer_norm_eps,
+        })
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let centred = x.clone() - x.mean_dim(1);
+        let variance = centred.clone().powi_scalar(2).mean_dim(1);
+        let normed = centred / (variance + self.eps).sqrt();
+        normed * self.weight.clone().unsqueeze() + self.bias.clone().unsqueeze()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    output: Projection,
+    attention_norm: LayerNorm,
+    intermediate: Projection,
+    down: Projection,
+    norm: LayerNorm,
+}
+
+/// A BERT encoder.
+///
+/// # Source
+///
+/// Devlin et al. 2019; `BertModel` in transformers, post-norm, exact GELU.
+#[derive(Debug, Clone)]
+pub(super) struct Bert {
+    pub(super) config: BertConfig,
+    words: Tensor<2>,
+    positions: Tensor<2>,
+    /// Of token type 0, the only one that single sentences have.
+    token_type: Tensor<1>,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+impl Bert {
+    pub(super) fn load(
+        source: &dyn TensorSource,
+        config: BertConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
+        let layer = |index: usize| {
+            let name = |part: &str| format!("encoder.layer.{index}.{part}");
+            let project = |part: &str, shape: [usize; 2]| {
+                Projection::load(source, &name(part), shape, true, device)
+            };
+            let norm = |part: &str| LayerNorm::load(source, &name(part), &config, device);
+            Ok(Layer {
+                query: project("attention.self.query", [hidden, hidden])?,
+                key: project("attention.self.key", [hidden, hidden])?,
+                value: project("attention.self.value", [hidden, hidden])?,
+                output: project("attention.output.dense", [hidden, hidden])?,
+                attention_norm: norm("attention.output.LayerNorm")?,
+                intermediate: project("intermediate.dense", [mlp, hidden])?,
+                down: project("output.dense", [hidden, mlp])?,
+                norm: norm("output.LayerNorm")?,
+            })
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(layer)
+            .collect::<Result<_, LoadError>>()?;
+        let embedding = |part: &str, rows: usize| {
+            let name = format!("embeddings.{part}.weight");
+            matrix(source, &name, [rows, hidden], device)
+        };
+        let token_types = embedding("token_type_embeddings", config.type_vocab_size)?;
+        Ok(Self {
+            words: embedding("word_embeddings", config.vocab_size)?,
+            positions: embedding("position_embeddings", config.max_position_embeddings)?,
+            token_type: token_types.narrow(0, 0, 1).reshape([hidden]),
+            norm: LayerNorm::load(source, "embeddings.LayerNorm", &config, device)?,
+            layers,
+            config,
+        })
+    }
+
+    /// The last hidden state of every token, `[tokens, hidden]`. Ids and lengths are in range.
+    pub(super) fn forward(&self, sequences: &[&[u32]]) -> Result<Tensor<2>, KernelError> {
+        let device = self.words.device();
+        let ids: Vec<i32> = sequences
+            .iter()
+            .flat_map(|s| s.iter().map(|&id| id as i32))
+            .collect();
+        let positions: Vec<i32> = sequences.iter().flat_map(|s| 0..s.len() as i32).collect();
+        let select = |table: &Tensor<2>, ids: Vec<i32>| {
+            let len = ids.len();
+            let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [len]), &device);
+            table.clone().select(0, ids)
+        };
+        let x = select(&self.words, ids) + select(&self.positions, positions);
+        let mut x = self.norm.forward(x + self.token_type.clone().unsqueeze());
+        let segments = Segment::packed(sequences.iter().map(|s| s.len()));
+        let num_heads = self.config.num_attention_heads;
+        let shape = AttentionShape {
+            num_heads,
+            num_kv_heads: num_heads,
+            head_dim: self.config.hidden_size / num_heads,
+            causal: false,
+        };
+        for layer in &self.layers {
+            let q = layer.query.forward(x.clone(), None)?;
+            let k = layer.key.forward(x.clone(), None)?;
+            let v = layer.value.forward(x.clone(), None)?;
+            let attended = attention(q, k, v, shape, &segments)?;
+            x = layer
+                .attention_norm
+                .forward(layer.output.forward(attended, None)? + x);
+            let inner = activation::gelu(layer.intermediate.forward(x.clone(), None)?);
+            x = layer.norm.forward(layer.down.forward(inner, None)? + x);
+        }
+        Ok(x)
+    }
+}

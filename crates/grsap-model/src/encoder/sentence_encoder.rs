@@ -1,0 +1,176 @@
+use std::path::Path;
+
+use burn::tensor::Device;
+use grsap_core::{Embedder, ModelError};
+use tokenizers::{Tokenizer, TruncationParams};
+
+use super::bert::{Bert, BertConfig};
+use crate::load_error::{LoadError, read_json_if_there};
+use crate::safetensors_file::SafetensorsFile;
+
+/// Tokens that one forward pass takes in.
+const BATCH_TOKENS: usize = 2048;
+
+/// How the token vectors become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pooling {
+    Mean,
+    Cls,
+}
+
+/// A BERT sentence encoder (all-MiniLM, bge) from a sentence-transformers directory.
+///
+/// # Source
+///
+/// sentence-transformers: `config.json`, `tokenizer.json`, `model.safetensors`,
+/// `1_Pooling/config.json` for the pooling, `sentence_bert_config.json` for the longest input.
+/// Texts are truncated to it, pooled, and scaled to unit length.
+#[derive(Debug, Clone)]
+pub struct SentenceEncoder {
+    bert: Bert,
+    tokenizer: Tokenizer,
+    pooling: Pooling,
+}
+
+impl SentenceEncoder {
+    /// Loads a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the file and the field or tensor that is missing or wrong.
+    pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
+        let dir = dir.as_ref();
+        let config = BertConfig::read(&dir.join("config.json"))?;
+        let limits = dir.join("sentence_bert_config.json");
+        let max_length = read_json_if_there(&limits)?
+            .and_then(|json| json.get("max_seq_length")?.as_u64())
+            .and_then(|length| usize::try_from(length).ok())
+            .unwrap_or(config.max_position_embeddings)
+            .min(config.max_position_embeddings);
+        let path = dir.join("tokenizer.json");
+        let invalid = |e: tokenizers::Error| LoadError::invalid(&path, "tokenizer", e);
+        if !path.is_file() {
+            let what = "tokenizer.json".into();
+            return Err(LoadError::MissingFile {
+                path: dir.to_owned(),
+                what,
+            });
+        }
+        let mut tokenizer = Tokenizer::from_file(&path).map_err(invalid)?;
+        let truncation = TruncationParams {
+            max_length,
+            ..Default::default()
+        };
+        tokenizer
+            .with_truncation(Some(truncation))
+            .map_err(invalid)?;
+        tokenizer.with_padding(None);
+        let pooling = pooling(dir)?;
+        let bert = Bert::load(&SafetensorsFile::open(dir)?, config, device)?;
+        Ok(Self {
+            bert,
+            tokenizer,
+            pooling,
+        })
+    }
+
+    fn encode(&self, index: usize, text: &str) -> Result<Vec<u32>, ModelError> {
+        let failed = |e| ModelError::backend(format!("input {index}: the tokenizer failed"), e);
+        let ids = self
+            .tokenizer
+            .encode(text, true)
+            .map_err(failed)?
+            .get_ids()
+            .to_vec();
+        let vocab = self.bert.config.vocab_size;
+        if ids.is_empty() || ids.iter().any(|&id| id as usize >= vocab) {
+            let reason = format!(
+                "{} tokens, some outside the vocabulary of {vocab}",
+                ids.len()
+            );
+            return Err(ModelError::InvalidInput { index, reason });
+        }
+        Ok(ids)
+    }
+
+    /// Unit vectors of some sequences, one after another.
+    fn embed_batch(&self, sequences: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
+        let dim = self.bert.config.hidden_size;
+        let states = self
+            .bert
+            .forward(sequences)
+            .map_err(|e| ModelError::backend("the forward pass failed", e))?
+            .into_data()
+            .try_into_vec::<f32>()
+            .map_err(|e| ModelError::backend("reading the states failed", format!("{e:?}")))?;
+        let mut rows = states.chunks_exact(dim);
+        let mut out = Vec::with_capacity(sequences.len() * dim);
+        for sequence in sequences {
+            let mut pooled = vec![0.0f64; dim];
+            for (at, row) in rows.by_ref().take(sequence.len()).enumerate() {
+                if self.pooling == Pooling::Mean || at == 0 {
+                    for (sum, x) in pooled.iter_mut().zip(row) {
+                        *sum += f64::from(*x);
+                    }
+                }
+            }
+            // The mean's divisor vanishes in the scaling.
+            let norm = pooled.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+            out.extend(pooled.iter().map(|x| (x / norm) as f32));
+        }
+        Ok(out)
+    }
+}
+
+fn pooling(dir: &Path) -> Result<Pooling, LoadError> {
+    let path = dir.join("1_Pooling").join("config.json");
+    let Some(json) = read_json_if_there(&path)? else {
+        return Ok(Pooling::Mean);
+    };
+    let flag = |name: &str| {
+        json.get(name)
+            .and_then(serde_json::Value::as_bool)
+            .unwrap_or(false)
+    };
+    match (
+        flag("pooling_mode_mean_tokens"),
+        flag("pooling_mode_cls_token"),
+    ) {
+        (true, false) => Ok(Pooling::Mean),
+        (false, true) => Ok(Pooling::Cls),
+        _ => Err(LoadError::invalid(
+            &path,
+            "pooling_mode",
+            "must be mean or cls, one of them",
+        )),
+    }
+}
+
+impl Embedder for SentenceEncoder {
+    fn dim(&self) -> usize {
+        self.bert.config.hidden_size
+    }
+
+    fn embed(&self, texts: &[&str]) -> Result<Vec<f32>, ModelError> {
+        let mut sequences = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            sequences.push(self.encode(index, text)?);
+        }
+        let mut out = Vec::with_capacity(texts.len() * self.dim());
+        let mut batch: Vec<&[u32]> = Vec::new();
+        let mut tokens = 0;
+        for sequence in &sequences {
+            if !batch.is_empty() && tokens + sequence.len() > BATCH_TOKENS {
+                out.extend(self.embed_batch(&batch)?);
+                batch.clear();
+                tokens = 0;
+            }
+            tokens += sequence.len();
+            batch.push(sequence);
+        }
+        if !batch.is_empty() {
+            out.extend(self.embed_batch(&batch)?);
+        }
+        Ok(out)
+    }
+}

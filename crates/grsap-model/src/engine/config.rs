@@ -1,0 +1,20 @@
+use serde::{Deserialize, Serialize};
+
+/// How much is computed at a time. None of these changes a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Sequences that are decoded at the same time.
+    pub max_batch: usize,
+    /// Prompt tokens that one forward pass takes in (a longer prompt goes alone).
+    pub max_prefill_tokens: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            max_batch: 32,
+            max_prefill_tokens: 1024,
+        }
+    }
+}
