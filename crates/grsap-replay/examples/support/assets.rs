@@ -40,7 +40,6 @@ use std::sync::Arc;
 
 use grsap_core::Progress;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 pub(crate) use error::AssetsError;
 use fetch::Fetcher;
@@ -237,7 +236,7 @@ impl Assets {
             return Ok(path);
         }
         let _lock = self.fetcher.lock()?;
-        let mut file = NamedTempFile::new_in(self.dir()).map_err(AssetsError::io(&path))?;
+        let mut file = self.fetcher.temp_file()?;
         file.write_all(lines.as_bytes())
             .map_err(AssetsError::io(&path))?;
         file.persist(&path)

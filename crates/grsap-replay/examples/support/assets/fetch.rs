@@ -17,6 +17,9 @@ use super::error::{AssetsError, ManualSteps};
 use super::package::{Kind, Member, Package};
 use super::unpack::{has_hash, hex, in_tar, in_zip, read_chunks};
 
+/// How the names of unfinished files and folders begin.
+const LEFTOVER: &str = ".fetch-";
+
 /// Fetches packages into a folder and vouches for what is there.
 pub(super) struct Fetcher {
     pub(super) dir: PathBuf,
@@ -84,11 +87,31 @@ impl Fetcher {
             }
             Err(TryLockError::Error(source)) => return Err(AssetsError::Io { path, source }),
         }
+        self.remove_leftovers();
         Ok(file)
+    }
+
+    /// What a killed process left. Only called with the lock, so none of it is in use.
+    fn remove_leftovers(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(LEFTOVER) {
+                // What cannot be removed is in nobody's way.
+                let path = entry.path();
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+            }
+        }
     }
 
     pub(super) fn steps(&self, package: &Package) -> Box<ManualSteps> {
         Box::new(ManualSteps::new(package, self.downloads()))
+    }
+
+    /// A file beside the finished ones, to be renamed when it is whole.
+    pub(super) fn temp_file(&self) -> Result<NamedTempFile, AssetsError> {
+        tempfile::Builder::new()
+            .prefix(LEFTOVER)
+            .tempfile_in(&self.dir)
+            .map_err(AssetsError::io(&self.dir))
     }
 
     fn downloads(&self) -> PathBuf {
@@ -106,7 +129,7 @@ impl Fetcher {
             return self.unpack(package, &by_hand, folder, members);
         }
         let temp = tempfile::Builder::new()
-            .prefix(".fetch-")
+            .prefix(LEFTOVER)
             .tempdir_in(&self.dir)
             .map_err(AssetsError::io(&self.dir))?;
         let archive = self.download(package, temp.path())?;
@@ -295,7 +318,7 @@ impl Fetcher {
     ) -> Result<(), AssetsError> {
         let folder = target.parent().unwrap_or(&self.dir);
         fs::create_dir_all(folder).map_err(AssetsError::io(folder))?;
-        let mut file = NamedTempFile::new_in(folder).map_err(AssetsError::io(folder))?;
+        let mut file = self.temp_file()?;
         let mut hash = Sha256::new();
         read_chunks(content, unreadable, |chunk| {
             hash.update(chunk);

@@ -326,6 +326,18 @@ fn standstill_ends() {
 }
 
 #[test]
+fn what_a_killed_process_left_is_removed() {
+    let bench = Bench::new(Kind::Wheel, HELLO);
+    let dir = &bench.fetcher.dir;
+    fs::create_dir(dir.join(".fetch-dead")).unwrap();
+    fs::write(dir.join(".fetch-dead/part.whl"), b"half").unwrap();
+    fs::write(dir.join(".fetch-half"), b"half").unwrap();
+    bench.ensure().unwrap();
+    assert!(!dir.join(".fetch-dead").exists());
+    bench.assert_no_leftovers();
+}
+
+#[test]
 fn two_at_once_fetch_once() {
     let bench = Bench::new(Kind::Wheel, HELLO);
     let other = Fetcher {
