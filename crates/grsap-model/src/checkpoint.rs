@@ -64,3 +64,35 @@ impl std::fmt::Debug for Checkpoint {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::builder::{tiny_llama, tiny_tokenizer};
+
+    #[test]
+    fn a_gguf_file_has_everything() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let builder = tiny_tokenizer(tiny_llama())
+            .text("tokenizer.chat_template", "{{ messages[0].content }}")
+            .f32_tensor("token_embd.weight", &[2, 8], &[0.5; 16]);
+        std::fs::write(file.path(), builder.build()).unwrap();
+        let checkpoint = Checkpoint::open(file.path()).unwrap();
+        assert_eq!(checkpoint.config.num_hidden_layers, 1);
+        assert_eq!(checkpoint.weights.names(), ["model.embed_tokens.weight"]);
+        assert_eq!(checkpoint.weights.path(), file.path());
+        assert_eq!(checkpoint.tokenizer.eos_ids(), [2]);
+        assert!(checkpoint.template.is_some());
+        assert!(format!("{checkpoint:?}").contains("num_hidden_layers: 1"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = Checkpoint::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("config.json"), "{message}");
+        let absent = dir.path().join("absent.gguf");
+        let message = Checkpoint::open(&absent).unwrap_err().to_string();
+        assert_eq!(message, format!("cannot read {}", absent.display()));
+    }
+}

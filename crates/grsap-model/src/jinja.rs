@@ -240,3 +240,86 @@ fn first_day(year: i64) -> i64 {
     let past = year - 1;
     365 * past + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400) - 719_162
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn render(source: &str) -> Result<String, Error> {
+        let context = minijinja::context! {
+            items => vec![1, 2, 3],
+            tool => Value::from_pairs([("name", Value::from("<é & 'x'>")), ("n", Value::from(vec![1, 2]))]),
+            text => " a b ",
+        };
+        environment("t", source, None)?
+            .get_template("t")?
+            .render(context)
+    }
+
+    #[test]
+    fn json_is_written_as_python_writes_it() {
+        let json = render("{{ tool | tojson }}").unwrap();
+        assert_eq!(json, r#"{"name": "<é & 'x'>", "n": [1, 2]}"#);
+        let json = render("{{ tool | tojson(indent=2) }}").unwrap();
+        assert_eq!(
+            json,
+            "{\n  \"name\": \"<é & 'x'>\",\n  \"n\": [\n    1,\n    2\n  ]\n}"
+        );
+        assert_eq!(
+            render("{{ text | tojson(indent=none) }}").unwrap(),
+            r#"" a b ""#
+        );
+    }
+
+    #[test]
+    fn blocks_take_their_lines_with_them() {
+        let text = render("a\n  {% for i in items %}\n{{ i }}\n  {% endfor %}\nb\n").unwrap();
+        assert_eq!(text, "a\n1\n2\n3\nb");
+    }
+
+    #[test]
+    fn python_methods_slices_and_loop_controls() {
+        let source = "{{ text.strip() }}|{{ text.split(' ')[1] }}|{{ 'x'.startswith('x') }}|{{ items[::-1] }}|\
+            {%- for i in items %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}";
+        assert_eq!(render(source).unwrap(), "a b|a|True|[3, 2, 1]|13");
+        assert_eq!(render("{% set ns = namespace(n=0) %}{% for i in items %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}").unwrap(), "6");
+        assert_eq!(render("{{ '<b>' }}").unwrap(), "<b>");
+    }
+
+    #[test]
+    fn generation_tags_only_mark() {
+        let source = "a {%- generation -%} b {% endgeneration %}\nc{% if true %}d{% endif %}";
+        assert_eq!(
+            without_generation_tags(source),
+            "a {%- if true -%} b {% endif %}\nc{% if true %}d{% endif %}"
+        );
+        assert_eq!(render(source).unwrap(), "ab cd");
+        for odd in ["{%", "{% %}", "{%}", "{%generation%}x{%endgeneration%}"] {
+            let _ = render(odd);
+        }
+    }
+
+    #[test]
+    fn dates() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let all = "%Y-%m-%d %H:%M:%S %y %e %-d %j %I %p %B %b %A %a %F %T %D %Z %z %%";
+        assert_eq!(
+            strftime(all, at(0)).unwrap(),
+            "1970-01-01 00:00:00 70  1 1 001 12 AM January Jan Thursday Thu 1970-01-01 00:00:00 01/01/70 UTC +0000 %"
+        );
+        assert_eq!(
+            strftime(all, at(1_735_689_599)).unwrap(),
+            "2024-12-31 23:59:59 24 31 31 366 11 PM December Dec Tuesday Tue 2024-12-31 23:59:59 12/31/24 UTC +0000 %"
+        );
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(strftime("%F %T", before).unwrap(), "1969-12-31 23:59:59");
+        assert!(
+            strftime("%Q", at(0))
+                .unwrap_err()
+                .to_string()
+                .contains("%Q")
+        );
+        assert!(strftime("100%", at(0)).is_err());
+    }
+}

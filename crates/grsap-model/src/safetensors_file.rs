@@ -183,3 +183,129 @@ fn convert<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) 
         .map(|bytes| value(*bytes))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::TensorView;
+
+    fn file(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
+        let views = tensors.iter().map(|(name, dtype, shape, data)| {
+            (
+                *name,
+                TensorView::new(*dtype, shape.to_vec(), data).unwrap(),
+            )
+        });
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    fn one(name: &str, value: f32) -> Vec<u8> {
+        file(&[(name, Dtype::F32, &[1, 1], &value.to_le_bytes())])
+    }
+
+    #[test]
+    fn all_three_types() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = file(&[
+            (
+                "single",
+                Dtype::F32,
+                &[2],
+                bytemuck::cast_slice(&[1.5_f32, -2.0]),
+            ),
+            ("half", Dtype::F16, &[1, 2], &[0x00, 0x3E, 0x00, 0xC0]),
+            ("brain", Dtype::BF16, &[2, 1], &[0xC0, 0x3F, 0x00, 0xC0]),
+            ("whole", Dtype::I32, &[1], &[0; 4]),
+        ]);
+        std::fs::write(dir.path().join(SINGLE), bytes).unwrap();
+        let tensors = SafetensorsFile::open(dir.path()).unwrap();
+        assert_eq!(tensors.names(), ["brain", "half", "single", "whole"]);
+        assert_eq!(tensors.shape("brain"), Some(vec![2, 1]));
+        for name in ["single", "half", "brain"] {
+            assert_eq!(tensors.read_f32(name).unwrap(), [1.5, -2.0], "{name}");
+        }
+        let message = tensors.read_f32("whole").unwrap_err().to_string();
+        assert!(
+            message.ends_with("tensor `whole` has the unsupported type I32"),
+            "{message}"
+        );
+        assert!(matches!(
+            tensors.read_f32("absent"),
+            Err(LoadError::MissingTensor { .. })
+        ));
+    }
+
+    #[test]
+    fn shards() {
+        let dir = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        write("a.safetensors", &one("x", 1.0));
+        write("b.safetensors", &one("y", 2.0));
+        let index = |json: &str| {
+            write(INDEX, json.as_bytes());
+            SafetensorsFile::open(dir.path())
+        };
+        let tensors =
+            index(r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#).unwrap();
+        assert_eq!(tensors.read_f32("x").unwrap(), [1.0]);
+        assert_eq!(tensors.read_f32("y").unwrap(), [2.0]);
+
+        let cases = [
+            (
+                r#"{"weight_map": {"x": "b.safetensors"}}"#,
+                "b.safetensors: no tensor `x`",
+            ),
+            (r#"{"weight_map": {"x": "c.safetensors"}}"#, "cannot read"),
+            (
+                r#"{"weight_map": {"x": "../a.safetensors"}}"#,
+                "is not a file name",
+            ),
+            (
+                r#"{"weight_map": {"x": 1}}"#,
+                "weight_map.x: expected a file name",
+            ),
+            (r#"{}"#, "weight_map: expected an object"),
+            (r#"{"#, "json: "),
+        ];
+        for (json, expected) in cases {
+            let message = index(json).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+        }
+        write("b.safetensors", &one("x", 2.0));
+        let twice = index(r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#);
+        assert!(
+            twice
+                .unwrap_err()
+                .to_string()
+                .contains("in another shard too")
+        );
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_an_error() {
+        let bytes = one("x", 1.0);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for len in 0..bytes.len() {
+            std::fs::write(file.path(), &bytes[..len]).unwrap();
+            let error = SafetensorsFile::open(file.path()).unwrap_err();
+            assert!(matches!(error, LoadError::Invalid { .. }), "{len}: {error}");
+        }
+        std::fs::write(file.path(), u64::MAX.to_le_bytes()).unwrap();
+        assert!(SafetensorsFile::open(file.path()).is_err());
+    }
+
+    #[test]
+    fn infinite_weights_and_empty_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = SafetensorsFile::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("no model.safetensors or"), "{message}");
+        std::fs::write(dir.path().join(SINGLE), one("x", f32::INFINITY)).unwrap();
+        let tensors = SafetensorsFile::open(dir.path()).unwrap();
+        let message = tensors.read_f32("x").unwrap_err().to_string();
+        assert!(
+            message.ends_with("tensor `x` has the value inf at index 0"),
+            "{message}"
+        );
+    }
+}

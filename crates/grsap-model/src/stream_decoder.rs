@@ -214,3 +214,106 @@ fn push_window(tokenizer: &Tokenizer, ids: &mut Vec<u32>, num_done: &mut usize, 
     ids.drain(..*num_done);
     *num_done = ids.len();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokenizers::decoders::byte_fallback::ByteFallback;
+    use tokenizers::decoders::fuse::Fuse;
+    use tokenizers::decoders::sequence::Sequence;
+    use tokenizers::decoders::strip::Strip;
+    use tokenizers::models::bpe::{BPE, Vocab};
+    use tokenizers::normalizers::replace::Replace;
+
+    use crate::gguf::GgufFile;
+    use crate::gguf::builder::{GgufBuilder, tiny_tokenizer};
+    use crate::tokenizer::ChatTokenizer;
+
+    /// Pushes `ids` and returns what each push gave, and at last what `finish` gave.
+    fn parts(mut stream: StreamDecoder, ids: &[u32]) -> Vec<String> {
+        let mut parts: Vec<String> = ids.iter().map(|id| stream.push(*id).to_owned()).collect();
+        parts.push(stream.finish().to_owned());
+        assert_eq!(stream.text(), parts.concat());
+        assert_eq!(stream.finish(), "");
+        parts
+    }
+
+    fn tiny() -> ChatTokenizer {
+        let bytes = tiny_tokenizer(GgufBuilder::new()).build();
+        ChatTokenizer::from_gguf(&GgufFile::from_bytes(bytes).unwrap()).unwrap()
+    }
+
+    /// The id of a byte's own token.
+    fn byte(byte: u8) -> u32 {
+        3 + u32::from(byte)
+    }
+
+    #[test]
+    fn a_character_appears_when_it_is_whole() {
+        let ids: Vec<u32> = "é🙂a".bytes().map(byte).collect();
+        let parts = parts(tiny().stream_decoder(), &ids);
+        assert_eq!(parts, ["", "é", "", "", "", "🙂", "a", ""]);
+    }
+
+    #[test]
+    fn broken_characters_are_replaced_as_in_decoding_at_once() {
+        let cases: [&[u8]; 8] = [
+            b"\xF0\x9F",
+            b"\xF0\x9Fa",
+            b"\xFFa\xFE",
+            b"\xE6\x97\xE6\x97\xA5",
+            b"\xC3\xC3\xA9",
+            b"\x80\x80",
+            b"\xED\xA0\x80x",
+            b"\xF4\x90\x80\x80",
+        ];
+        for bytes in cases {
+            let ids: Vec<u32> = bytes.iter().copied().map(byte).collect();
+            let text = parts(tiny().stream_decoder(), &ids).concat();
+            assert_eq!(text, tiny().decode(&ids, true).unwrap(), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn every_pair_and_random_tokens_match_decoding_at_once() {
+        use rand::RngExt as _;
+        let tokenizer = tiny();
+        let mut rng = grsap_core::rng(0, "stream_decoder.tests", &[]);
+        for _ in 0..3000 {
+            let ids: Vec<u32> = (0..6).map(|_| rng.random_range(0..300)).collect();
+            let text = parts(tokenizer.stream_decoder(), &ids).concat();
+            assert_eq!(text, tokenizer.decode(&ids, true).unwrap(), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn special_and_unknown_tokens_add_nothing() {
+        let parts = parts(tiny().stream_decoder(), &[1, 262, 2, u32::MAX]);
+        assert_eq!(parts, ["", "hello", "", "", ""]);
+    }
+
+    #[test]
+    fn sentencepiece_decoders_keep_inner_spaces_and_bytes() {
+        let tokens = ["▁a", "▁b", "c", "<0xC3>", "<0xA9>", "<s>"];
+        let vocab: Vocab = (0..)
+            .zip(tokens)
+            .map(|(id, token)| (token.to_owned(), id))
+            .collect();
+        let mut tokenizer = Tokenizer::new(BPE::new(vocab, Vec::new()));
+        tokenizer.with_decoder(Some(Sequence::new(vec![
+            Replace::new("▁", " ").unwrap().into(),
+            ByteFallback::new().into(),
+            Fuse::new().into(),
+            Strip::new(' ', 1, 0).into(),
+        ])));
+        tokenizer
+            .add_special_tokens([tokenizers::AddedToken::from("<s>", true)])
+            .unwrap();
+        let tokenizer = Arc::new(tokenizer);
+        let source = Arc::new(DecodeSource::new(&tokenizer));
+        let ids = [5, 0, 1, 2, 3, 4, 0, 3];
+        let parts = parts(source.stream(), &ids);
+        assert_eq!(parts, ["", "a", " b", "c", "", "é", " a", "", "\u{FFFD}"]);
+        assert_eq!(parts.concat(), tokenizer.decode(&ids, true).unwrap());
+    }
+}

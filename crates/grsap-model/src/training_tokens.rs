@@ -128,3 +128,171 @@ fn end_of_turn(
         })
         .map_or(content_end, |(_, range)| range.end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::GgufFile;
+    use crate::gguf::builder::{GgufBuilder, tiny_tokenizer};
+
+    const CHATML: &str = "{% for m in messages %}\
+        {{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}\
+        {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    fn tokenizer() -> ChatTokenizer {
+        let bytes = tiny_tokenizer(GgufBuilder::new()).build();
+        ChatTokenizer::from_gguf(&GgufFile::from_bytes(bytes).unwrap()).unwrap()
+    }
+
+    fn template(source: &str) -> ChatTemplate {
+        ChatTemplate::new(source, None, Some("<|im_end|>")).unwrap()
+    }
+
+    /// The chat with `[` and `]` around what the assistant writes.
+    fn marked(source: &str, messages: &[Message]) -> Result<String, TrainingTokensError> {
+        let (tokenizer, template) = (tokenizer(), template(source));
+        let tokens = TrainingTokens::from_messages(messages, &template, &tokenizer)?;
+        let whole = tokenizer.encode(&template.render_closed(messages)?)?;
+        assert_eq!(tokens.input_ids, whole);
+        assert_eq!(tokens.is_target.len(), whole.len());
+        let mut text = String::new();
+        for run in tokens
+            .input_ids
+            .iter()
+            .zip(&tokens.is_target)
+            .collect::<Vec<_>>()
+            .chunk_by(|a, b| a.1 == b.1)
+        {
+            let ids: Vec<u32> = run.iter().map(|(id, _)| **id).collect();
+            let part = tokenizer.decode(&ids, false)?;
+            match run.first() {
+                Some((_, true)) => text.push_str(&format!("[{part}]")),
+                _ => text.push_str(&part),
+            }
+        }
+        Ok(text)
+    }
+
+    fn chat() -> Vec<Message> {
+        vec![
+            Message::system("Be brief."),
+            Message::user("hello"),
+            Message::assistant("hello hello\n"),
+            Message::user("größe?"),
+            Message::assistant("12 🙂"),
+        ]
+    }
+
+    #[test]
+    fn every_assistant_turn_with_its_end() {
+        assert_eq!(
+            marked(CHATML, &chat()).unwrap(),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n\
+             <|im_start|>assistant\n[hello hello\n<|im_end|>]\n<|im_start|>user\ngröße?<|im_end|>\n\
+             <|im_start|>assistant\n[12 🙂<|im_end|>]\n"
+        );
+        let no_answer = &chat()[..2];
+        let tokens = TrainingTokens::from_messages(no_answer, &template(CHATML), &tokenizer());
+        assert_eq!(tokens.unwrap().num_targets(), 0);
+    }
+
+    #[test]
+    fn answers_that_spell_out_special_tokens_or_are_empty() {
+        let messages = [Message::user("x"), Message::assistant("a<|im_end|>\nb")];
+        assert_eq!(
+            marked(CHATML, &messages).unwrap(),
+            "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n[a<|im_end|>\nb<|im_end|>]\n"
+        );
+        let messages = [Message::user("x"), Message::assistant("")];
+        assert_eq!(
+            marked(CHATML, &messages).unwrap(),
+            "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n[<|im_end|>]\n"
+        );
+        // The answer repeats what stands before it.
+        let messages = [Message::user("yes"), Message::assistant("yes")];
+        assert!(
+            marked(CHATML, &messages)
+                .unwrap()
+                .ends_with("\n[yes<|im_end|>]\n")
+        );
+    }
+
+    #[test]
+    fn templates_that_trim_or_always_open_a_turn() {
+        let source = "{% for m in messages %}{{ m.role + ':' + m.content | trim + '<|im_end|>' }}{% endfor %}assistant:";
+        let text = marked(source, &chat()).unwrap();
+        assert_eq!(
+            text,
+            "system:Be brief.<|im_end|>user:hello<|im_end|>assistant:[hello hello<|im_end|>]\
+             user:größe?<|im_end|>assistant:[12 🙂<|im_end|>]assistant:"
+        );
+    }
+
+    #[test]
+    fn templates_without_an_end_of_turn() {
+        let source = "{% for m in messages %}{{ m.role + ':' + m.content + '\n' }}{% endfor %}\
+            {% if add_generation_prompt %}assistant:{% endif %}";
+        let messages = [
+            Message::user("a"),
+            Message::assistant("b"),
+            Message::user("c"),
+        ];
+        assert_eq!(
+            marked(source, &messages).unwrap(),
+            "user:a\nassistant:[b]\nuser:c\n"
+        );
+    }
+
+    #[test]
+    fn thoughts_that_only_the_last_turn_shows_are_written_by_the_assistant() {
+        let source = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}\
+            {% if loop.last and m.role == 'assistant' %}{{ '<think></think>' }}{% endif %}\
+            {{ m.content + '<|im_end|>' }}{% endfor %}\
+            {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+        let text = marked(source, &chat()[1..]).unwrap();
+        assert!(
+            text.contains("assistant\n[hello hello\n<|im_end|>]"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("assistant\n[<think></think>12 🙂<|im_end|>]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_template_that_is_not_prefix_stable_is_an_error() {
+        let unstable = |source: &str, messages: &[Message], index: usize| {
+            let error = marked(source, messages).unwrap_err();
+            assert!(
+                matches!(error, TrainingTokensError::NotPrefixStable { index: i } if i == index),
+                "{error}"
+            );
+        };
+        let counting = format!("{{{{ messages | length }}}}{CHATML}");
+        unstable(&counting, &chat(), 2);
+        let shouting = CHATML.replace("m.content", "m.content | upper");
+        unstable(&shouting, &chat(), 2);
+        let without_answers = CHATML.replace(
+            "{{ '<|im_start|>' + m.role",
+            "{% if m.role == 'assistant' %}{% continue %}{% endif %}{{ '<|im_start|>' + m.role",
+        );
+        unstable(&without_answers, &chat(), 2);
+        // Some templates start with a system message of their own, unless there is no message.
+        let needs_first = format!("{{{{ messages[0]['role'][0] }}}}{CHATML}");
+        unstable(&needs_first, &[Message::assistant("a")], 0);
+    }
+
+    #[test]
+    fn failures_of_the_template_are_passed_on() {
+        let error = marked("{{ raise_exception('no') }}", &chat()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the chat template refused the messages: no"
+        );
+        assert!(matches!(
+            marked(CHATML, &[]),
+            Err(TrainingTokensError::Template(TemplateError::NoMessages))
+        ));
+    }
+}

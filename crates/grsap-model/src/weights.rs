@@ -197,3 +197,137 @@ fn hugging_face_name(gguf: &str) -> Option<String> {
     };
     Some(format!("{stem}.{kind}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::builder::{GgufBuilder, tiny_llama};
+
+    fn open(builder: GgufBuilder) -> Result<GgufWeights, LoadError> {
+        GgufWeights::new(Arc::new(GgufFile::from_bytes(builder.build())?))
+    }
+
+    fn with_embedding() -> GgufBuilder {
+        tiny_llama().f32_tensor("token_embd.weight", &[2, 8], &[0.5; 16])
+    }
+
+    #[test]
+    fn names_are_those_of_hugging_face() {
+        let names = [
+            ("token_embd.weight", "model.embed_tokens.weight"),
+            ("output_norm.weight", "model.norm.weight"),
+            ("output.weight", "lm_head.weight"),
+            (
+                "blk.12.attn_norm.weight",
+                "model.layers.12.input_layernorm.weight",
+            ),
+            (
+                "blk.0.attn_q.weight",
+                "model.layers.0.self_attn.q_proj.weight",
+            ),
+            ("blk.0.attn_k.bias", "model.layers.0.self_attn.k_proj.bias"),
+            (
+                "blk.0.attn_v.weight",
+                "model.layers.0.self_attn.v_proj.weight",
+            ),
+            (
+                "blk.0.attn_output.weight",
+                "model.layers.0.self_attn.o_proj.weight",
+            ),
+            (
+                "blk.0.ffn_norm.weight",
+                "model.layers.0.post_attention_layernorm.weight",
+            ),
+            (
+                "blk.0.ffn_gate.weight",
+                "model.layers.0.mlp.gate_proj.weight",
+            ),
+            ("blk.0.ffn_up.weight", "model.layers.0.mlp.up_proj.weight"),
+            (
+                "blk.0.ffn_down.weight",
+                "model.layers.0.mlp.down_proj.weight",
+            ),
+        ];
+        for (gguf, hugging_face) in names {
+            assert_eq!(hugging_face_name(gguf).as_deref(), Some(hugging_face));
+        }
+        for other in [
+            "rope_freqs.weight",
+            "blk.x.attn_q.weight",
+            "blk.0.weight",
+            "",
+            ".",
+        ] {
+            assert_eq!(hugging_face_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn query_and_key_rows_come_in_halves() {
+        // Two query heads and one key head of width 4; each row is its number in the file.
+        let row = |number: usize| [number as f32; 8];
+        let query: Vec<f32> = (0..8).flat_map(row).collect();
+        let key: Vec<f32> = (0..4).flat_map(row).collect();
+        let bias: Vec<f32> = (0..8).map(|x| x as f32).collect();
+        let weights = open(
+            with_embedding()
+                .f32_tensor("blk.0.attn_q.weight", &[8, 8], &query)
+                .f32_tensor("blk.0.attn_q.bias", &[8], &bias)
+                .f32_tensor("blk.0.attn_k.weight", &[4, 8], &key)
+                .f32_tensor("blk.0.attn_v.weight", &[4, 8], &key),
+        )
+        .unwrap();
+        let first = |part: &str, row_len: usize| -> Vec<f32> {
+            let name = format!("model.layers.0.self_attn.{part}");
+            let values = weights.read_f32(&name).unwrap();
+            values.iter().step_by(row_len).copied().collect()
+        };
+        assert_eq!(
+            first("q_proj.weight", 8),
+            [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
+        );
+        assert_eq!(
+            first("q_proj.bias", 1),
+            [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]
+        );
+        assert_eq!(first("k_proj.weight", 8), [0.0, 2.0, 1.0, 3.0]);
+        assert_eq!(first("v_proj.weight", 8), [0.0, 1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn a_bad_tensor_is_named() {
+        let mut values = [0.0; 16];
+        values[11] = f32::NAN;
+        let weights = open(
+            tiny_llama()
+                .f32_tensor("token_embd.weight", &[2, 8], &values)
+                .f32_tensor("blk.0.attn_q.weight", &[3, 8], &[0.0; 24]),
+        )
+        .unwrap();
+        assert_eq!(
+            weights.names(),
+            [
+                "model.embed_tokens.weight",
+                "model.layers.0.self_attn.q_proj.weight"
+            ]
+        );
+        let message =
+            |name: &str, shape: &[usize]| weights.read_shaped(name, shape).unwrap_err().to_string();
+        assert_eq!(
+            message("model.embed_tokens.weight", &[2, 8]),
+            "test.gguf: tensor `model.embed_tokens.weight` has the value NaN at index 11"
+        );
+        assert_eq!(
+            message("model.embed_tokens.weight", &[8, 2]),
+            "test.gguf: tensor `model.embed_tokens.weight` has shape [2, 8], expected [8, 2]"
+        );
+        assert_eq!(
+            message("lm_head.weight", &[2, 8]),
+            "test.gguf: no tensor `lm_head.weight`"
+        );
+        assert_eq!(
+            message("model.layers.0.self_attn.q_proj.weight", &[3, 8]),
+            "test.gguf: tensor `blk.0.attn_q.weight`: 3 rows do not divide into 2 heads of even size"
+        );
+    }
+}

@@ -3,4 +3,7 @@
 mod chat_tokenizer;
 mod json;
 
+#[cfg(test)]
+mod tests;
+
 pub use chat_tokenizer::{ChatTokenizer, TokenizerError};

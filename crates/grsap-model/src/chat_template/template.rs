@@ -1,4 +1,3 @@
-use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -7,14 +6,15 @@ use grsap_core::{Message, Turn};
 use minijinja::{Environment, Value, context};
 use serde_json::Value as Json;
 
+use super::error::TemplateError;
 use crate::gguf::GgufFile;
-use crate::jinja::{Raised, environment};
+use crate::jinja::environment;
 use crate::load_error::{LoadError, read_json_if_there};
 
 const NAME: &str = "chat_template";
 
 /// Stands at the end of a message that stays open, to find its end in the rendered text.
-const MARKER: &str = "OpenTurnEndsHere";
+pub(super) const MARKER: &str = "OpenTurnEndsHere";
 
 /// A model's own chat template: turns messages into the text that the model was trained on.
 ///
@@ -32,51 +32,6 @@ pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     bos_token: Option<String>,
     eos_token: Option<String>,
-}
-
-/// A chat could not be rendered.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TemplateError {
-    /// The template is no template.
-    #[error("the chat template does not parse: {reason}")]
-    Syntax {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The template called `raise_exception`: it does not allow these messages.
-    #[error("the chat template refused the messages: {message}")]
-    Raised {
-        /// The template's own words.
-        message: String,
-    },
-    /// The template failed on these messages.
-    #[error("the chat template failed: {reason}")]
-    Render {
-        /// What is wrong.
-        reason: String,
-    },
-    /// There is no message to render.
-    #[error("the chat has no messages")]
-    NoMessages,
-    /// The last message was to stay open, but the template leaves its content out.
-    #[error("the chat template leaves out the content of the last message, so it cannot stay open")]
-    LastContentMissing,
-}
-
-impl From<minijinja::Error> for TemplateError {
-    fn from(error: minijinja::Error) -> Self {
-        if let Some(raised) = error.source().and_then(|e| e.downcast_ref::<Raised>()) {
-            return Self::Raised {
-                message: raised.0.clone(),
-            };
-        }
-        let reason = error.to_string();
-        match error.kind() {
-            minijinja::ErrorKind::SyntaxError => Self::Syntax { reason },
-            _ => Self::Render { reason },
-        }
-    }
 }
 
 impl ChatTemplate {

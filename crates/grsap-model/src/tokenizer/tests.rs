@@ -1,0 +1,284 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::ChatTokenizer;
+use crate::gguf::GgufFile;
+use crate::gguf::builder::{GgufBuilder, tiny_tokenizer};
+use crate::gguf_tokenizer::gguf_tokenizer;
+
+fn file(builder: GgufBuilder) -> GgufFile {
+    GgufFile::from_bytes(builder.build()).unwrap()
+}
+
+fn tiny() -> ChatTokenizer {
+    ChatTokenizer::from_gguf(&file(tiny_tokenizer(GgufBuilder::new()))).unwrap()
+}
+
+/// The tiny tokenizer as a Hugging Face directory.
+fn hf_dir(config: &Value) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = gguf_tokenizer(&file(tiny_tokenizer(GgufBuilder::new()))).unwrap();
+    tokenizer
+        .save(dir.path().join("tokenizer.json"), false)
+        .unwrap();
+    write(dir.path(), "tokenizer_config.json", config);
+    dir
+}
+
+fn write(dir: &Path, name: &str, json: &Value) {
+    std::fs::write(dir.join(name), json.to_string()).unwrap();
+}
+
+fn spelled(tokenizer: &ChatTokenizer, text: &str) -> Vec<String> {
+    let ids = tokenizer.encode(text).unwrap();
+    ids.iter()
+        .map(|id| tokenizer.id_to_token(*id).unwrap())
+        .collect()
+}
+
+#[test]
+fn merges_digits_and_special_tokens() {
+    let tokenizer = tiny();
+    assert_eq!(spelled(&tokenizer, "hello hello"), ["hello", "Ġhello"]);
+    // Each digit stands alone, whatever the merges say, and takes no space along.
+    assert_eq!(spelled(&tokenizer, "12  12"), ["1", "2", "ĠĠ", "1", "2"]);
+    assert_eq!(
+        spelled(&tokenizer, "<|im_start|>user<|im_end|>"),
+        ["<|im_start|>", "user", "<|im_end|>"]
+    );
+    assert_eq!(spelled(&tokenizer, ""), [""; 0]);
+    assert_eq!(tokenizer.encode("<|im_start|>").unwrap(), [1]);
+    assert_eq!(tokenizer.vocab_size(), 3 + 256 + 10);
+    assert_eq!(tokenizer.eos_ids(), [2]);
+    assert!(tokenizer.is_eos(2) && !tokenizer.is_eos(1));
+    assert_eq!((tokenizer.bos_id(), tokenizer.pad_id()), (Some(1), Some(2)));
+    assert_eq!(
+        (tokenizer.bos_token(), tokenizer.eos_token()),
+        (Some("<|im_start|>"), Some("<|im_end|>"))
+    );
+    assert_eq!(tokenizer.token_to_id("hello"), Some(3 + 256 + 3));
+    assert_eq!(tokenizer.token_to_id("absent"), None);
+}
+
+#[test]
+fn every_text_comes_back() {
+    let tokenizer = tiny();
+    for text in [
+        "",
+        " ",
+        "hello  world\n",
+        "größe 🙂🌧️ 日本\u{0}\u{7F}\u{AD}",
+        "a\r\n\tb",
+    ] {
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+        let offsets = tokenizer.encode_with_offsets(text).unwrap();
+        assert_eq!(offsets.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
+        assert!(
+            offsets
+                .iter()
+                .all(|(_, range)| text.get(range.clone()).is_some())
+        );
+        assert_eq!(offsets.last().map_or(0, |(_, range)| range.end), text.len());
+    }
+    assert_eq!(
+        tokenizer.decode(&[1, 5, 2], false).unwrap(),
+        "<|im_start|>\u{2}<|im_end|>"
+    );
+    assert_eq!(
+        tokenizer.decode(&[1, 5, 2, 1_000_000], true).unwrap(),
+        "\u{2}"
+    );
+}
+
+#[test]
+fn plain_text_gets_bos_only_where_the_tokenizer_says_so() {
+    let tokenizer = tiny();
+    assert_eq!(
+        tokenizer.encode_text("hello").unwrap(),
+        tokenizer.encode("hello").unwrap()
+    );
+    let dir = hf_dir(&json!({
+        "bos_token": {"content": "<|im_start|>"}, "eos_token": "<|im_end|>", "add_bos_token": true,
+    }));
+    let tokenizer = ChatTokenizer::from_dir(dir.path()).unwrap();
+    assert!(tokenizer.add_bos());
+    assert_eq!(tokenizer.encode_text("hello").unwrap(), [1, 262]);
+    assert_eq!(tokenizer.encode("<|im_start|>hello").unwrap(), [1, 262]);
+}
+
+#[test]
+fn bos_is_found_in_the_post_processor_but_never_added_twice() {
+    let dir = hf_dir(&json!({"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}));
+    let path = dir.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}},
+    });
+    // What a file says about length is not for us either.
+    json["truncation"] =
+        json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+    json["padding"] = json!({"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>"});
+    std::fs::write(&path, json.to_string()).unwrap();
+    let tokenizer = ChatTokenizer::from_dir(dir.path()).unwrap();
+    assert!(tokenizer.add_bos());
+    assert_eq!(
+        tokenizer.encode("<|im_start|>hello hello").unwrap(),
+        [1, 262, 263]
+    );
+    assert_eq!(tokenizer.encode_text("hello").unwrap(), [1, 262]);
+}
+
+#[test]
+fn ends_are_gathered_from_all_files() {
+    let dir = hf_dir(&json!({"eos_token": "<|endoftext|>"}));
+    let eos = || {
+        ChatTokenizer::from_dir(dir.path())
+            .unwrap()
+            .eos_ids()
+            .to_vec()
+    };
+    // `<|im_end|>` ends a turn wherever it is a special token.
+    assert_eq!(eos(), [0, 2]);
+    write(dir.path(), "config.json", &json!({"eos_token_id": 7}));
+    assert_eq!(eos(), [0, 2, 7]);
+    write(
+        dir.path(),
+        "generation_config.json",
+        &json!({"eos_token_id": [9, 8]}),
+    );
+    assert_eq!(eos(), [0, 2, 8, 9]);
+    write(
+        dir.path(),
+        "generation_config.json",
+        &json!({"eos_token_id": "x"}),
+    );
+    let message = ChatTokenizer::from_dir(dir.path()).unwrap_err().to_string();
+    assert!(
+        message.contains("generation_config.json: eos_token_id: expected a token id"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_bad_tokenizer_json_is_an_error() {
+    let config = json!({"eos_token": "<|im_end|>"});
+    let dir = hf_dir(&config);
+    let path = dir.path().join("tokenizer.json");
+    let good: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let message = |json: Value| {
+        std::fs::write(&path, json.to_string()).unwrap();
+        ChatTokenizer::from_dir(dir.path()).unwrap_err().to_string()
+    };
+    let mut merges = good.clone();
+    merges["model"]["vocab"] = json!({"a": 0, "b": 1});
+    merges["model"]["merges"] = json!([["a", "b"]]);
+    assert!(message(merges).contains("model.merges: merge 0"));
+    assert!(message(json!({})).contains("json: "));
+    assert!(message(json!([1, 2])).contains("json: "));
+    std::fs::write(&path, good.to_string()).unwrap();
+    write(
+        dir.path(),
+        "tokenizer_config.json",
+        &json!({"eos_token": "<nope>"}),
+    );
+    let message = ChatTokenizer::from_dir(dir.path()).unwrap_err().to_string();
+    assert!(
+        message.contains("eos_token: `<nope>` is not in the vocabulary"),
+        "{message}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    let message = ChatTokenizer::from_dir(dir.path()).unwrap_err().to_string();
+    assert!(message.starts_with("cannot read "), "{message}");
+}
+
+#[test]
+fn a_vocabulary_with_a_huge_id_is_no_reason_to_allocate() {
+    let dir = hf_dir(&json!({"eos_token": "<|im_end|>"}));
+    let path = dir.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["model"]["vocab"]["zz"] = json!(u32::MAX);
+    std::fs::write(&path, json.to_string()).unwrap();
+    let tokenizer = ChatTokenizer::from_dir(dir.path()).unwrap();
+    let mut stream = tokenizer.stream_decoder();
+    assert_eq!(stream.push(262), "hello");
+    assert_eq!(stream.push(u32::MAX), "zz");
+}
+
+#[test]
+fn a_bad_gguf_vocabulary_is_an_error_that_names_the_key() {
+    let base = || GgufBuilder::new().text("tokenizer.ggml.model", "gpt2");
+    let tokens = |tokens: &[&str]| base().texts("tokenizer.ggml.tokens", tokens);
+    let none: &[&str] = &[];
+    let cases = [
+        (
+            GgufBuilder::new(),
+            "tokenizer.ggml.model: the metadata has no such key",
+        ),
+        (
+            GgufBuilder::new().text("tokenizer.ggml.model", "llama"),
+            "tokenizer.ggml.model: only byte-level BPE (`gpt2`) is supported, got `llama`",
+        ),
+        (
+            base(),
+            "tokenizer.ggml.tokens: the metadata has no such key",
+        ),
+        (
+            base().text("tokenizer.ggml.pre", "klingon"),
+            "tokenizer.ggml.pre: unknown pre-tokenizer `klingon`",
+        ),
+        (
+            tokens(&["a", "a"]),
+            "tokenizer.ggml.tokens: token 1 `a` appears twice",
+        ),
+        (
+            tokens(&["a"]),
+            "tokenizer.ggml.merges: the metadata has no such key",
+        ),
+        (
+            tokens(&["a", "b"]).texts("tokenizer.ggml.merges", &["a b"]),
+            "tokenizer.ggml.merges: merge 0 `a b` is not of two tokens that make one",
+        ),
+        (
+            tokens(&["a", "b"]).texts("tokenizer.ggml.merges", &["ab"]),
+            "tokenizer.ggml.merges: merge 0 `ab`",
+        ),
+        (
+            tokens(&["a"])
+                .texts("tokenizer.ggml.merges", none)
+                .i32s("tokenizer.ggml.token_type", &[1, 1]),
+            "tokenizer.ggml.token_type: 2 types for 1 tokens",
+        ),
+        (
+            tokens(&["a"])
+                .texts("tokenizer.ggml.merges", none)
+                .u32("tokenizer.ggml.eos_token_id", 1),
+            "tokenizer.ggml.eos_token_id: token 1 is not one of 1",
+        ),
+    ];
+    for (builder, expected) in cases {
+        let message = ChatTokenizer::from_gguf(&file(builder))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains(expected), "{message:?} lacks {expected:?}");
+    }
+}
+
+#[test]
+fn user_defined_tokens_are_found_but_are_text() {
+    let builder = GgufBuilder::new()
+        .text("tokenizer.ggml.model", "gpt2")
+        .texts("tokenizer.ggml.tokens", &["a", "b", "<tag>", "<eos>"])
+        .i32s("tokenizer.ggml.token_type", &[1, 1, 4, 1])
+        .texts::<&str>("tokenizer.ggml.merges", &[])
+        .u32("tokenizer.ggml.eos_token_id", 3);
+    let tokenizer = ChatTokenizer::from_gguf(&file(builder)).unwrap();
+    assert_eq!(tokenizer.encode("a<tag>b<eos>").unwrap(), [0, 2, 1, 3]);
+    // The end is special even where its type does not say so.
+    assert_eq!(tokenizer.decode(&[0, 2, 1, 3], true).unwrap(), "a<tag>b");
+}
