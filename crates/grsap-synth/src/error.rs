@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use grsap_core::{GuardError, ModelError, SamplingError};
 use grsap_data::DataError;
 
-use crate::{FilterError, TemplateError};
+use crate::{BufferError, FilterError, TemplateError};
 
 /// A synthesis, or one of its stages, failed.
 #[derive(Debug, thiserror::Error)]
@@ -106,4 +106,7 @@ pub enum SynthError {
     /// A file could not be read or written.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The result could not be saved.
+    #[error(transparent)]
+    Buffer(#[from] BufferError),
 }

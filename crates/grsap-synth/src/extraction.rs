@@ -122,7 +122,7 @@ impl Extraction {
         progress: &dyn Progress,
     ) -> Result<Filtered, SynthError> {
         let params = self.params(derive_seed(seed, STAGE, &[]))?;
-        let prompts: Vec<Prompt> = domains.iter().map(|d| self.extractor.prompt(d)).collect();
+        let prompts = self.prompts(domains);
         let generations = generate(
             STAGE,
             generator,
@@ -229,6 +229,10 @@ impl Extraction {
         // A generator that does not know the stop texts may have written past the quote.
         let is_closed = self.extractor.parse(&text).is_some();
         Ok(Written { text, is_closed })
+    }
+
+    pub(crate) fn prompts(&self, domains: &[SafetyDomain]) -> Vec<Prompt> {
+        domains.iter().map(|d| self.extractor.prompt(d)).collect()
     }
 
     fn params(&self, seed: u64) -> Result<SamplingParams, SynthError> {

@@ -26,6 +26,12 @@ impl Default for DecontaminationConfig {
     }
 }
 
+impl DecontaminationConfig {
+    pub(crate) fn check(&self) -> Result<(), FilterError> {
+        in_range("max_cosine", self.max_cosine, (-1.0, 1.0), "in [-1, 1]")
+    }
+}
+
 /// Drops queries that are in an evaluation set, word for word or nearly.
 ///
 /// # Examples
@@ -58,7 +64,7 @@ impl<E: Embedder> Decontamination<E> {
         evaluation_prompts: &[T],
         config: DecontaminationConfig,
     ) -> Result<Self, FilterError> {
-        in_range("max_cosine", config.max_cosine, (-1.0, 1.0), "in [-1, 1]")?;
+        config.check()?;
         let prompts: Vec<&str> = evaluation_prompts.iter().map(AsRef::as_ref).collect();
         let embeddings = Embeddings::new(&embedder, &prompts, |index| {
             format!("evaluation prompt {index}")

@@ -30,6 +30,15 @@ impl Default for DomainRelevanceConfig {
     }
 }
 
+impl DomainRelevanceConfig {
+    /// Checks the threshold too.
+    pub(crate) fn template(&self) -> Result<Template, FilterError> {
+        self.threshold.check("threshold")?;
+        let template = Template::new("domain_text", &self.domain_text, &["domain"])?;
+        Ok(template.require("domain_text", "domain")?)
+    }
+}
+
 /// Drops queries that have little to do with the domain that was asked for.
 ///
 /// # Examples
@@ -61,11 +70,9 @@ impl<E: Embedder> DomainRelevance<E> {
     ///
     /// [`FilterError`] names the setting that cannot be used.
     pub fn new(embedder: E, config: DomainRelevanceConfig) -> Result<Self, FilterError> {
-        config.threshold.check("threshold")?;
         Ok(Self {
             embedder,
-            domain_text: Template::new("domain_text", &config.domain_text, &["domain"])?
-                .require("domain_text", "domain")?,
+            domain_text: config.template()?,
             threshold: config.threshold,
         })
     }

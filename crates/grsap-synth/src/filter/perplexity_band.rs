@@ -27,6 +27,19 @@ impl Default for PerplexityBandConfig {
     }
 }
 
+impl PerplexityBandConfig {
+    pub(crate) fn check(&self) -> Result<(), FilterError> {
+        let (lower, upper) = (self.lower_quantile, self.upper_quantile);
+        in_range("lower_quantile", lower, (0.0, 1.0), "in [0, 1]")?;
+        in_range(
+            "upper_quantile",
+            upper,
+            (lower, 1.0),
+            "in [lower_quantile, 1]",
+        )
+    }
+}
+
 /// Keeps queries whose perplexity lies in the middle of the distribution: what is too likely is
 /// stock phrases, what is too unlikely is noise.
 ///
@@ -56,17 +69,7 @@ impl<P: Perplexity> PerplexityBand<P> {
     ///
     /// [`FilterError::Config`] when the quantiles are not in [0, 1] and in order.
     pub fn new(model: P, config: PerplexityBandConfig) -> Result<Self, FilterError> {
-        let PerplexityBandConfig {
-            lower_quantile: lower,
-            upper_quantile: upper,
-        } = config;
-        in_range("lower_quantile", lower, (0.0, 1.0), "in [0, 1]")?;
-        in_range(
-            "upper_quantile",
-            upper,
-            (lower, 1.0),
-            "in [lower_quantile, 1]",
-        )?;
+        config.check()?;
         Ok(Self { model, config })
     }
 }

@@ -26,6 +26,12 @@ impl Default for SemanticDedupConfig {
     }
 }
 
+impl SemanticDedupConfig {
+    pub(crate) fn check(&self) -> Result<(), FilterError> {
+        in_range("max_cosine", self.max_cosine, (-1.0, 1.0), "in [-1, 1]")
+    }
+}
+
 /// Drops queries that say what an earlier kept query says.
 ///
 /// The search is exact and greedy: the first of a group is kept. It holds the kept embeddings, not
@@ -56,7 +62,7 @@ impl<E: Embedder> SemanticDedup<E> {
     ///
     /// [`FilterError::Config`] when `max_cosine` is not in [-1, 1].
     pub fn new(embedder: E, config: SemanticDedupConfig) -> Result<Self, FilterError> {
-        in_range("max_cosine", config.max_cosine, (-1.0, 1.0), "in [-1, 1]")?;
+        config.check()?;
         Ok(Self { embedder, config })
     }
 }

@@ -1,0 +1,33 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What made the data, as the caller knows it.
+///
+/// The library only sees traits, so it cannot tell one model from another; what is given here goes
+/// into the manifest, and a folder begun with one model is not continued with another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provenance {
+    /// The name of the model.
+    pub model_id: String,
+    /// SHA-256, or another mark of content, of the files involved, by their role.
+    pub hashes: BTreeMap<String, String>,
+}
+
+impl Provenance {
+    /// A model by its name.
+    pub fn new(model_id: impl Into<String>) -> Self {
+        Self {
+            model_id: model_id.into(),
+            hashes: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the hash of a file.
+    #[must_use]
+    pub fn with_hash(mut self, role: impl Into<String>, hash: impl Into<String>) -> Self {
+        self.hashes.insert(role.into(), hash.into());
+        self
+    }
+}
