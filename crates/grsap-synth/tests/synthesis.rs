@@ -36,7 +36,7 @@ fn query(prompt: &str, sample: usize) -> String {
         3 => "I cannot say what it was\" because".into(),
         5 => "it never ends".into(),
         7 => "a \\\"".into(),
-        _ if sample % 2 == 0 => format!("{domain} {domain} {thing} {other}\" I refused"),
+        _ if sample.is_multiple_of(2) => format!("{domain} {domain} {thing} {other}\" I refused"),
         _ => format!("{domain} {domain} {domain} {thing} {other}\" I refused"),
     }
 }
