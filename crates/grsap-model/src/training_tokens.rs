@@ -51,9 +51,6 @@ impl TrainingTokens {
         template: &ChatTemplate,
         tokenizer: &ChatTokenizer,
     ) -> Result<Self, TrainingTokensError> {
-        if messages.is_empty() {
-            return Err(TemplateError::NoMessages.into());
-        }
         let text = template.render_closed(messages)?;
         let tokens = tokenizer.encode_with_offsets(&text)?;
         let mut is_target = vec![false; tokens.len()];

@@ -151,6 +151,7 @@ impl ChatTemplate {
     /// [`TemplateError::Raised`] with the template's words when it does not allow these messages.
     pub fn render(&self, messages: &[Message], turn: Turn) -> Result<String, TemplateError> {
         match turn {
+            Turn::NewAssistant if messages.is_empty() => Err(TemplateError::NoMessages),
             Turn::NewAssistant => self.render_raw(messages, true),
             Turn::ContinueLast => self.render_open(messages),
         }
@@ -162,6 +163,9 @@ impl ChatTemplate {
     ///
     /// As [`render`](Self::render).
     pub fn render_closed(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        if messages.is_empty() {
+            return Err(TemplateError::NoMessages);
+        }
         self.render_raw(messages, false)
     }
 

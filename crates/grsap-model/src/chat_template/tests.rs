@@ -87,8 +87,12 @@ fn other_failures() {
         .render_closed(&messages)
         .unwrap_err();
     assert!(matches!(error, TemplateError::Render { .. }), "{error}");
+    for turn in [Turn::ContinueLast, Turn::NewAssistant] {
+        let rendered = template(CHATML).render(&[], turn);
+        assert_eq!(rendered, Err(TemplateError::NoMessages));
+    }
     assert_eq!(
-        template(CHATML).render(&[], Turn::ContinueLast),
+        template(CHATML).render_closed(&[]),
         Err(TemplateError::NoMessages)
     );
     assert_eq!(
