@@ -105,6 +105,9 @@ impl AttentionShape {
                 }
             }
             let (num_queries, num_keys) = (segment.queries.len(), segment.num_keys());
+            if num_queries == 0 {
+                continue;
+            }
             if num_keys == 0 || (self.causal && num_keys < num_queries) {
                 return Err(KernelError::Segment {
                     segment: index,

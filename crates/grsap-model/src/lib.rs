@@ -42,7 +42,7 @@ pub use decoder::{Decoder, DecoderInput, KvCache, LoraFactors, Projection};
 pub use decoder_config::{DecoderConfig, RopeScaling};
 pub use encoder::SentenceEncoder;
 pub use engine::EngineConfig;
-pub use gguf::{GgufFile, GgufValue};
+pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufValue, TensorType};
 pub use load_error::LoadError;
 pub use safetensors_file::SafetensorsFile;
 pub use stream_decoder::StreamDecoder;

@@ -20,7 +20,7 @@ impl RowPool {
         let range = self.free.get_mut(index)?;
         let rows = range.start..range.start + len;
         range.start = rows.end;
-        if range.is_empty() {
+        if range.start == range.end {
             self.free.remove(index);
         }
         Some(rows)

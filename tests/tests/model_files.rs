@@ -1,0 +1,71 @@
+//! Model files against the packages that define them: GGUF values, rendered chats.
+
+use std::path::PathBuf;
+
+use grsap_replay::core::{Message, Turn};
+use grsap_replay::model::{ChatTemplate, GgufFile, LoadError, SafetensorsFile, TensorSource as _};
+use serde_json::Value;
+
+fn fixture(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(path)
+}
+
+fn json(path: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(fixture(path)).unwrap()).unwrap()
+}
+
+#[test]
+fn gguf_values_are_those_of_the_gguf_package_in_every_bit() {
+    let expected = SafetensorsFile::open(fixture("gguf_dequant/expected.safetensors")).unwrap();
+    let mut num_tensors = 0;
+    for (name, prefix) in [("types", ""), ("alignment_64", "odd.")] {
+        let file = GgufFile::open(fixture(&format!("gguf_dequant/{name}.gguf"))).unwrap();
+        for tensor in file.tensors() {
+            let name = format!("{prefix}{}", tensor.name);
+            assert_eq!(
+                expected.shape(&name).as_ref(),
+                Some(&tensor.shape),
+                "{name}"
+            );
+            let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            let got = bits(file.read_f32(&tensor.name).unwrap());
+            assert!(got == bits(expected.read_f32(&name).unwrap()), "{name}");
+            num_tensors += 1;
+        }
+    }
+    assert_eq!(num_tensors, expected.names().len());
+}
+
+#[test]
+fn a_tensor_type_that_is_not_read_is_named() {
+    let error = GgufFile::open(fixture("gguf_dequant/iq4_nl.gguf")).unwrap_err();
+    assert!(matches!(
+        error,
+        LoadError::UnsupportedTensorType { tensor, tensor_type, .. }
+            if tensor == "iq4_nl" && tensor_type == "20"
+    ));
+}
+
+#[test]
+fn chats_are_rendered_as_by_transformers() {
+    let fixture = json("chat_templates/rendered.json");
+    let source = fixture["chat_template"].as_str().unwrap();
+    let template = ChatTemplate::new(source, Some("<|im_start|>"), Some("<|im_end|>")).unwrap();
+    for case in fixture["cases"].as_array().unwrap() {
+        let messages: Vec<Message> = serde_json::from_value(case["messages"].clone()).unwrap();
+        let rendered = match case["turn"].as_str().unwrap() {
+            "closed" => template.render_closed(&messages),
+            "generation_prompt" => template.render(&messages, Turn::NewAssistant),
+            _ => template.render(&messages, Turn::ContinueLast),
+        };
+        // transformers raises, and so do we, where there is no prompt.
+        assert_eq!(
+            rendered.ok().as_deref(),
+            case["prompt"].as_str(),
+            "{}",
+            case["name"]
+        );
+    }
+}
