@@ -1,0 +1,155 @@
+use burn::tensor::Tensor;
+use grsap_model::{Decoder, LoraFactors};
+use sha2::{Digest, Sha256};
+
+use super::error::AdapterError;
+use super::lora_config::LoraConfig;
+
+/// All factors of a decoder's adapters, A and B of each adapted projection in turn, under the
+/// names of PEFT's files. They carry no gradient tracking.
+#[derive(Debug, Clone)]
+pub struct AdapterFactors {
+    entries: Vec<(String, Tensor<2>)>,
+}
+
+pub(crate) const LORA_A: &str = "lora_A.weight";
+pub(crate) const LORA_B: &str = "lora_B.weight";
+
+/// The name of a factor in PEFT's files.
+pub(crate) fn peft_name(projection: &str, factor: &str) -> String {
+    format!("base_model.model.{projection}.{factor}")
+}
+
+impl AdapterFactors {
+    /// Reads them from a decoder.
+    pub fn of(decoder: &Decoder) -> Self {
+        Self {
+            entries: tensors(decoder)
+                .map(|(name, tensor)| (name, tensor.clone().inner()))
+                .collect(),
+        }
+    }
+
+    /// Names and tensors.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor<2>)> {
+        self.entries
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    pub(crate) fn into_tensors(self) -> Vec<Tensor<2>> {
+        self.entries.into_iter().map(|(_, tensor)| tensor).collect()
+    }
+
+    /// How many numbers are trained.
+    pub fn num_parameters(&self) -> usize {
+        self.iter()
+            .map(|(_, t)| t.dims().iter().product::<usize>())
+            .sum()
+    }
+
+    /// SHA-256 over names, shapes and values.
+    pub(crate) fn digest(&self) -> Result<String, AdapterError> {
+        let mut hash = Sha256::new();
+        for (name, tensor) in self.iter() {
+            hash.update(name.as_bytes());
+            for dim in tensor.dims() {
+                hash.update((dim as u64).to_le_bytes());
+            }
+            hash.update(bytemuck::cast_slice(&read(name, tensor.clone())?));
+        }
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The values of a tensor.
+pub(crate) fn read<const D: usize>(
+    name: &str,
+    tensor: Tensor<D>,
+) -> Result<Vec<f32>, AdapterError> {
+    let device = |e: &dyn std::fmt::Display| AdapterError::Device {
+        tensor: name.to_owned(),
+        reason: e.to_string(),
+    };
+    tensor
+        .inner()
+        .try_into_vec_as::<f32>()
+        .map_err(|e| device(&e))
+}
+
+/// The factors as they are in the decoder, tracked or not.
+pub(crate) fn tensors(decoder: &Decoder) -> impl Iterator<Item = (String, &Tensor<2>)> {
+    decoder.projections().flat_map(|(name, projection)| {
+        projection.lora().into_iter().flat_map(move |lora| {
+            [
+                (peft_name(&name, LORA_A), &lora.a),
+                (peft_name(&name, LORA_B), &lora.b),
+            ]
+        })
+    })
+}
+
+/// Replaces the factors by others of the same order and shapes.
+pub(crate) fn replace(
+    decoder: &mut Decoder,
+    values: impl IntoIterator<Item = Tensor<2>>,
+) -> Result<(), AdapterError> {
+    let mut values = values.into_iter();
+    for (_, projection) in decoder.projections_mut() {
+        let Some(scale) = projection.lora().map(|lora| lora.scale) else {
+            continue;
+        };
+        let (Some(a), Some(b)) = (values.next(), values.next()) else {
+            return Err(AdapterError::NoAdapter);
+        };
+        projection.set_lora(Some(LoraFactors { a, b, scale }))?;
+    }
+    Ok(())
+}
+
+/// Makes the factors leaves whose gradients are kept.
+pub(crate) fn track(decoder: &mut Decoder) -> Result<(), AdapterError> {
+    let factors = AdapterFactors::of(decoder);
+    let tracked = factors.entries.into_iter();
+    replace(decoder, tracked.map(|(_, t)| t.autodiff().require_grad()))
+}
+
+/// The contrary of [`track`].
+pub(crate) fn untrack(decoder: &mut Decoder) -> Result<(), AdapterError> {
+    let factors = AdapterFactors::of(decoder);
+    replace(decoder, factors.entries.into_iter().map(|(_, t)| t))
+}
+
+/// Checks that the decoder's adapters are those that the configuration describes.
+pub(crate) fn check_attached(decoder: &Decoder, config: &LoraConfig) -> Result<(), AdapterError> {
+    let selected = config.select(decoder)?;
+    if decoder.projections().all(|(_, p)| p.lora().is_none()) {
+        return Err(AdapterError::NoAdapter);
+    }
+    for (name, projection) in decoder.projections() {
+        let reason = match (selected.contains(&name), projection.lora()) {
+            (false, None) => continue,
+            (true, None) => "it has none".to_owned(),
+            (false, Some(_)) => "it should have none".to_owned(),
+            (true, Some(lora)) => {
+                let r = lora.a.dims()[0];
+                if r != config.r {
+                    format!("r is {r}, expected {}", config.r)
+                } else if (lora.scale - config.scale()).abs() > 1e-9 * config.scale() {
+                    format!("its scale is {}, expected {}", lora.scale, config.scale())
+                } else {
+                    continue;
+                }
+            }
+        };
+        return Err(AdapterError::Mismatch {
+            projection: name,
+            reason,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+use grsap_data::{Mixture, Origin, Record};
+use grsap_model::{ChatModel, ChatTemplate, ChatTokenizer, TrainingTokens};
+
+use super::error::SftError;
+use super::sft_config::{LossScope, SftConfig};
+use super::sft_example::SftExample;
+
+/// Turns records into training examples with a model's template and tokenizer.
+#[derive(Debug, Clone)]
+pub struct SftEncoder<'a> {
+    template: &'a ChatTemplate,
+    tokenizer: &'a ChatTokenizer,
+    config: SftConfig,
+}
+
+impl<'a> SftEncoder<'a> {
+    /// An encoder.
+    ///
+    /// # Errors
+    ///
+    /// [`SftError::MaxLength`].
+    pub fn new(
+        template: &'a ChatTemplate,
+        tokenizer: &'a ChatTokenizer,
+        config: SftConfig,
+    ) -> Result<Self, SftError> {
+        let max_length = config.max_length;
+        if max_length < 2 {
+            return Err(SftError::MaxLength { max_length });
+        }
+        Ok(Self {
+            template,
+            tokenizer,
+            config,
+        })
+    }
+
+    /// An encoder with the template and the tokenizer of `model`.
+    ///
+    /// # Errors
+    ///
+    /// [`SftError::NoTemplate`], [`SftError::MaxLength`].
+    pub fn for_model(model: &'a ChatModel, config: SftConfig) -> Result<Self, SftError> {
+        let template = model.template().ok_or(SftError::NoTemplate)?;
+        Self::new(template, model.tokenizer(), config)
+    }
+
+    /// One example for each record.
+    ///
+    /// # Errors
+    ///
+    /// The first record that cannot be encoded or has no target is named.
+    pub fn encode(&self, records: &[Record]) -> Result<Vec<SftExample>, SftError> {
+        let indexed = records.iter().enumerate();
+        indexed
+            .map(|(index, record)| self.encode_record(index, record))
+            .collect()
+    }
+
+    /// The same for a mixture, in the groups `task` and `replay`.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_mixture(&self, mixture: &Mixture) -> Result<Vec<SftExample>, SftError> {
+        let indexed = mixture.rows().iter().enumerate();
+        indexed
+            .map(|(index, (origin, record))| {
+                let group = match origin {
+                    Origin::Task => "task",
+                    Origin::Replay => "replay",
+                };
+                Ok(self.encode_record(index, record)?.with_group(group))
+            })
+            .collect()
+    }
+
+    /// One record; `index` names it in errors.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_record(&self, index: usize, record: &Record) -> Result<SftExample, SftError> {
+        let name = || match &record.id {
+            Some(id) => format!("example {index} (id {id})"),
+            None => format!("example {index}"),
+        };
+        let tokens =
+            TrainingTokens::from_messages(&record.messages, self.template, self.tokenizer)
+                .map_err(|source| SftError::Encode {
+                    example: name(),
+                    source,
+                })?;
+        let example = self.cut(tokens, name)?;
+        Ok(match &record.id {
+            Some(id) => example.with_id(id),
+            None => example,
+        })
+    }
+
+    fn cut(
+        &self,
+        tokens: TrainingTokens,
+        name: impl Fn() -> String,
+    ) -> Result<SftExample, SftError> {
+        let TrainingTokens {
+            mut input_ids,
+            mut is_target,
+        } = tokens;
+        if self.config.loss_scope == LossScope::WholeSequence {
+            is_target.fill(true);
+        }
+        let num_tokens = input_ids.len();
+        let first_target = is_target.iter().skip(1).position(|target| *target);
+        let max_length = self.config.max_length;
+        match first_target.map(|position| position + 1) {
+            None => Err(SftError::NoTarget {
+                example: name(),
+                num_tokens,
+            }),
+            Some(first_target) if first_target >= max_length => Err(SftError::TargetCutOff {
+                example: name(),
+                first_target,
+                max_length,
+            }),
+            Some(_) => {
+                input_ids.truncate(max_length);
+                is_target.truncate(max_length);
+                SftExample::new(input_ids, is_target)
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+mod encoder;
+mod error;
+mod sft_config;
+mod sft_example;
+
+pub use encoder::SftEncoder;
+pub use error::SftError;
+pub use sft_config::{LossScope, SftConfig};
+pub use sft_example::SftExample;

@@ -1,0 +1,121 @@
+use burn::tensor::Tensor;
+
+use super::error::TrainError;
+
+/// Constants of [`AdamW`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay of the means of the gradients and of their squares.
+    pub betas: (f64, f64),
+    /// Added to the root of the mean square.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    /// PyTorch's values.
+    fn default() -> Self {
+        Self {
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.01,
+        }
+    }
+}
+
+/// Adam with decoupled weight decay.
+///
+/// # Source
+///
+/// Loshchilov and Hutter 2019, with PyTorch's `torch.optim.AdamW` in the details: the decay first,
+/// both means corrected for their start at zero, `eps` added after the root.
+#[derive(Debug, Clone)]
+pub struct AdamW {
+    config: AdamWConfig,
+    num_steps: usize,
+    moments: Vec<Moments>,
+}
+
+/// The running means of one parameter.
+#[derive(Debug, Clone)]
+pub(super) struct Moments {
+    pub(super) exp_avg: Tensor<2>,
+    pub(super) exp_avg_sq: Tensor<2>,
+}
+
+impl AdamW {
+    /// An optimiser of parameters of the shapes of these.
+    pub fn new<'a>(config: AdamWConfig, parameters: impl IntoIterator<Item = &'a Tensor<2>>) -> Self {
+        let zeros = |parameter: &Tensor<2>| Moments {
+            exp_avg: Tensor::zeros(parameter.dims(), &parameter.device()),
+            exp_avg_sq: Tensor::zeros(parameter.dims(), &parameter.device()),
+        };
+        let moments = parameters.into_iter().map(zeros).collect();
+        Self::restored(config, 0, moments)
+    }
+
+    pub(super) fn restored(config: AdamWConfig, num_steps: usize, moments: Vec<Moments>) -> Self {
+        Self {
+            config,
+            num_steps,
+            moments,
+        }
+    }
+
+    /// Finished steps.
+    pub fn num_steps(&self) -> usize {
+        self.num_steps
+    }
+
+    pub(super) fn moments(&self) -> &[Moments] {
+        &self.moments
+    }
+
+    /// The parameters after one more step.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Shapes`] when the parameters or the gradients are others than at the start.
+    pub fn step(
+        &mut self,
+        parameters: Vec<Tensor<2>>,
+        gradients: Vec<Tensor<2>>,
+        lr: f64,
+    ) -> Result<Vec<Tensor<2>>, TrainError> {
+        self.check(&parameters)?;
+        self.check(&gradients)?;
+        self.num_steps += 1;
+        let AdamWConfig {
+            betas: (beta1, beta2),
+            eps,
+            weight_decay,
+        } = self.config;
+        let steps = self.num_steps as f64;
+        let step_size = lr / (1.0 - beta1.powf(steps));
+        let root_correction = (1.0 - beta2.powf(steps)).sqrt();
+        let moved = self.moments.iter_mut().zip(parameters).zip(gradients);
+        Ok(moved
+            .map(|((moments, parameter), gradient)| {
+                let exp_avg = moments.exp_avg.clone();
+                let exp_avg = exp_avg * beta1 + gradient.clone() * (1.0 - beta1);
+                let exp_avg_sq = moments.exp_avg_sq.clone();
+                let exp_avg_sq = exp_avg_sq * beta2 + gradient.clone() * gradient * (1.0 - beta2);
+                moments.exp_avg = exp_avg.clone();
+                moments.exp_avg_sq = exp_avg_sq.clone();
+                let denominator = exp_avg_sq.sqrt() / root_correction + eps;
+                parameter * (1.0 - lr * weight_decay) - exp_avg / denominator * step_size
+            })
+            .collect())
+    }
+
+    fn check(&self, tensors: &[Tensor<2>]) -> Result<(), TrainError> {
+        let expected: Vec<_> = self.moments.iter().map(|m| m.exp_avg.dims()).collect();
+        let got: Vec<_> = tensors.iter().map(Tensor::dims).collect();
+        if expected == got {
+            Ok(())
+        } else {
+            Err(TrainError::Shapes { expected, got })
+        }
+    }
+}

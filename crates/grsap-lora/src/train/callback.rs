@@ -1,0 +1,53 @@
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::report::{StepReport, TrainReport};
+
+/// The error of a callback.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Told what a run does, and able to end it.
+///
+/// Measuring a model while it trains belongs here: on a checkpoint, load its adapter onto another
+/// handle of the model with [`load_adapter`](crate::load_adapter) and ask that.
+pub trait Callback {
+    /// The run begins, or continues after `first_step` finished steps.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run.
+    fn on_start(&mut self, first_step: usize, num_steps: usize) -> Result<(), BoxError> {
+        let _ = (first_step, num_steps);
+        Ok(())
+    }
+
+    /// A step is finished. [`ControlFlow::Break`] ends the run after it, without an error.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run.
+    fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+        let _ = report;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// A checkpoint is complete: a directory with PEFT's files in it.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run.
+    fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<(), BoxError> {
+        let _ = (step, dir);
+        Ok(())
+    }
+
+    /// The run is over, without an error.
+    ///
+    /// # Errors
+    ///
+    /// Become the run's.
+    fn on_end(&mut self, report: &TrainReport) -> Result<(), BoxError> {
+        let _ = report;
+        Ok(())
+    }
+}

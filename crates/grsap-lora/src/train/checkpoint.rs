@@ -1,0 +1,287 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Tensor, TensorData};
+use grsap_model::{Decoder, LoadError, SafetensorsFile, TensorSource};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use super::adamw::{AdamW, AdamWConfig, Moments};
+use super::run_identity::RunIdentity;
+use crate::adapter::{
+    ADAPTER_CONFIG, ADAPTER_MODEL, AdapterDtype, AdapterError, AdapterFactors, LoraConfig,
+    load_adapter, safetensors_bytes, save_adapter,
+};
+
+const STATE: &str = "trainer_state.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const PREFIX: &str = "checkpoint-";
+/// Of directories that are being written or deleted.
+const HIDDEN_PREFIX: &str = ".checkpoint-";
+
+/// A checkpoint could not be written, read or continued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// It was made by a run with another configuration, other data or another model.
+    #[error("{}: {field} is {saved} there and {current} in this run", dir.display())]
+    Mismatch {
+        /// The checkpoint.
+        dir: PathBuf,
+        /// The first field that differs.
+        field: String,
+        /// Its value in the checkpoint.
+        saved: String,
+        /// Its value in this run.
+        current: String,
+    },
+    /// Its state is not what a run writes.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file system said no.
+    #[error("cannot access {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Its adapter could not be written or read.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Its optimiser state could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl CheckpointError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// What a run has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Totals {
+    /// In single precision, which JSON gives back exactly.
+    pub(super) losses: Vec<f32>,
+    pub(super) num_tokens: usize,
+    pub(super) num_target_tokens: usize,
+    pub(super) target_tokens_by_group: BTreeMap<String, usize>,
+    pub(super) seconds: f64,
+}
+
+/// The content of `trainer_state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrainerState {
+    global_step: usize,
+    run: RunIdentity,
+    totals: Totals,
+}
+
+/// The directory of a run's checkpoints.
+#[derive(Debug)]
+pub(super) struct CheckpointDir<'a> {
+    pub(super) output_dir: &'a Path,
+    pub(super) lora: &'a LoraConfig,
+    pub(super) base_model: Option<&'a str>,
+    pub(super) identity: &'a RunIdentity,
+}
+
+impl CheckpointDir<'_> {
+    /// Writes `checkpoint-<step>` beside its final place and renames it, then deletes the oldest
+    /// beyond `limit`.
+    pub(super) fn save(
+        &self,
+        decoder: &Decoder,
+        optimizer: &AdamW,
+        totals: &Totals,
+        limit: Option<usize>,
+    ) -> Result<PathBuf, CheckpointError> {
+        let step = optimizer.num_steps();
+        let hidden = self.hidden_dir()?;
+        let dir = hidden.path();
+        save_adapter(
+            decoder,
+            self.lora,
+            self.base_model,
+            AdapterDtype::F32,
+            dir,
+        )?;
+        let names = AdapterFactors::of(decoder);
+        let moments = names.iter().zip(optimizer.moments());
+        let tensors = moments.flat_map(|((name, _), moments)| {
+            [
+                (format!("{name}.exp_avg"), moments.exp_avg.clone()),
+                (format!("{name}.exp_avg_sq"), moments.exp_avg_sq.clone()),
+            ]
+        });
+        let bytes = safetensors_bytes(tensors, AdapterDtype::F32)?;
+        write(&dir.join(OPTIMIZER), &bytes)?;
+        let state = TrainerState {
+            global_step: step,
+            run: self.identity.clone(),
+            totals: totals.clone(),
+        };
+        let path = dir.join(STATE);
+        let json = serde_json::to_string_pretty(&state).map_err(|e| CheckpointError::Invalid {
+            path: path.clone(),
+            reason: e.to_string(),
+        })?;
+        write(&path, format!("{json}\n").as_bytes())?;
+
+        let target = self.output_dir.join(format!("{PREFIX}{step}"));
+        if target.exists() {
+            self.delete(&target)?;
+        }
+        fs::rename(hidden.keep(), &target).map_err(CheckpointError::io(&target))?;
+        if let Some(limit) = limit {
+            let all = checkpoints(self.output_dir)?;
+            for (_, old) in all.iter().rev().skip(limit) {
+                self.delete(old)?;
+            }
+        }
+        Ok(target)
+    }
+
+    /// Puts the factors of the newest checkpoint on the decoder, and gives the rest of its state.
+    pub(super) fn resume(
+        &self,
+        decoder: &mut Decoder,
+        config: AdamWConfig,
+    ) -> Result<Option<(AdamW, Totals)>, CheckpointError> {
+        let Some((step, dir)) = latest_checkpoint(self.output_dir)? else {
+            return Ok(None);
+        };
+        let path = dir.join(STATE);
+        let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
+        let invalid = |reason: String| CheckpointError::Invalid {
+            path: path.clone(),
+            reason,
+        };
+        let state: TrainerState =
+            serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
+        if let Some((field, saved, current)) = state.run.difference(self.identity) {
+            return Err(CheckpointError::Mismatch {
+                dir,
+                field,
+                saved,
+                current,
+            });
+        }
+        if state.global_step != step || state.totals.losses.len() != step {
+            let reason = format!(
+                "global_step is {} with {} losses, expected {step}",
+                state.global_step,
+                state.totals.losses.len()
+            );
+            return Err(invalid(reason));
+        }
+        let file = SafetensorsFile::open(dir.join(OPTIMIZER))?;
+        let device = decoder.device();
+        let mut moments = Vec::new();
+        for (name, factor) in AdapterFactors::of(decoder).iter() {
+            let shape = factor.dims();
+            let read = |part: &str| -> Result<Tensor<2>, LoadError> {
+                let values = file.read_shaped(&format!("{name}.{part}"), &shape)?;
+                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
+            };
+            moments.push(Moments {
+                exp_avg: read("exp_avg")?,
+                exp_avg_sq: read("exp_avg_sq")?,
+            });
+        }
+        // Last, so that a checkpoint that is refused leaves the decoder as it was.
+        load_adapter(decoder, &dir)?;
+        let optimizer = AdamW::restored(config, step, moments);
+        Ok(Some((optimizer, state.totals)))
+    }
+
+    /// Deletes what killed runs left half-written.
+    pub(super) fn clean(&self) -> Result<(), CheckpointError> {
+        for entry in entries(self.output_dir)? {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(HIDDEN_PREFIX) {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hidden_dir(&self) -> Result<TempDir, CheckpointError> {
+        let failed = || CheckpointError::io(self.output_dir);
+        fs::create_dir_all(self.output_dir).map_err(failed())?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(HIDDEN_PREFIX);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o777));
+        }
+        builder.tempdir_in(self.output_dir).map_err(failed())
+    }
+
+    /// Hides a checkpoint first, so that a kill leaves none without some of its files.
+    fn delete(&self, dir: &Path) -> Result<(), CheckpointError> {
+        let hidden = self.hidden_dir()?;
+        fs::rename(dir, hidden.path().join("deleted")).map_err(CheckpointError::io(dir))?;
+        hidden.close().map_err(CheckpointError::io(dir))
+    }
+}
+
+/// The newest complete checkpoint in a directory, with its step. Directories that lack one of a
+/// checkpoint's files are passed over.
+///
+/// # Errors
+///
+/// When the directory is there but cannot be read.
+pub fn latest_checkpoint(
+    output_dir: impl AsRef<Path>,
+) -> Result<Option<(usize, PathBuf)>, CheckpointError> {
+    let is_complete = |dir: &Path| {
+        [ADAPTER_CONFIG, ADAPTER_MODEL, OPTIMIZER, STATE]
+            .iter()
+            .all(|name| dir.join(name).is_file())
+    };
+    let mut all = checkpoints(output_dir.as_ref())?;
+    all.retain(|(_, dir)| is_complete(dir));
+    Ok(all.pop())
+}
+
+/// Directories named as checkpoints, by step.
+fn checkpoints(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>, CheckpointError> {
+    let mut found = Vec::new();
+    for entry in entries(output_dir)? {
+        let name = entry.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if let Some(step) = step.and_then(|step| step.parse().ok()) {
+            found.push((step, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>, CheckpointError> {
+    match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries
+            .and_then(Iterator::collect)
+            .map_err(CheckpointError::io(dir)),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    crate::atomic_write::atomic_write(path, bytes).map_err(CheckpointError::io(path))
+}

@@ -1,0 +1,90 @@
+use grsap_kernels::KernelError;
+
+use super::callback::BoxError;
+use super::checkpoint::CheckpointError;
+use crate::adapter::AdapterError;
+
+/// A run could not start or go on. The decoder holds the factors of the last finished step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A field of [`TrainerConfig`](crate::TrainerConfig) is out of range.
+    #[error("{field}: {reason}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is nothing to train on.
+    #[error("there are no training examples")]
+    NoExamples,
+    /// An example does not fit into the model's context.
+    #[error("example {example} has {num_tokens} tokens, the model takes at most {limit}")]
+    TooLong {
+        /// Its index.
+        example: usize,
+        /// Its tokens.
+        num_tokens: usize,
+        /// The context.
+        limit: usize,
+    },
+    /// The loss or the norm of the gradients is NaN or infinite. The step was not taken.
+    #[error("step {step}: the {what} is not finite; examples {}", list(examples))]
+    NonFinite {
+        /// "loss" or "gradient norm".
+        what: &'static str,
+        /// The step, counted from 0.
+        step: usize,
+        /// Indices of the examples it comes from: those with such a loss, or all of the step's.
+        examples: Vec<usize>,
+    },
+    /// A schedule gave a rate that cannot be.
+    #[error("step {step}: the schedule gives the learning rate {lr}")]
+    LearningRate {
+        /// The step, counted from 0.
+        step: usize,
+        /// The rate.
+        lr: f64,
+    },
+    /// Parameters and gradients do not belong together.
+    #[error("the optimiser has the shapes {expected:?}, got {got:?}")]
+    Shapes {
+        /// Of the parameters it was made for.
+        expected: Vec<[usize; 2]>,
+        /// Of what it was given.
+        got: Vec<[usize; 2]>,
+    },
+    /// The adapters are missing, do not fit or could not be read.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The forward pass refused its input.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A checkpoint could not be written, read or continued.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A callback failed.
+    #[error("a callback failed at step {step}")]
+    Callback {
+        /// Finished steps.
+        step: usize,
+        /// What it says.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl TrainError {
+    pub(super) fn config(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Config {
+            field,
+            reason: reason.into(),
+        }
+    }
+}
+
+fn list(indices: &[usize]) -> String {
+    let indices: Vec<String> = indices.iter().map(usize::to_string).collect();
+    indices.join(", ")
+}

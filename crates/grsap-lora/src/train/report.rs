@@ -1,0 +1,77 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Finished steps, this one included.
+    pub step: usize,
+    /// Steps of the run.
+    pub num_steps: usize,
+    /// The loss before the step, in nats for each target token (or as weighted).
+    pub loss: f64,
+    /// The learning rate of the step.
+    pub lr: f64,
+    /// The norm of the gradients before clipping.
+    pub grad_norm: f64,
+    /// Tokens that went through the decoder.
+    pub num_tokens: usize,
+    /// Tokens that the loss is over.
+    pub num_target_tokens: usize,
+    /// The same for each group of the examples that have one.
+    pub target_tokens_by_group: BTreeMap<String, usize>,
+    /// How long the step took.
+    pub seconds: f64,
+}
+
+impl StepReport {
+    /// The share of the target tokens that are in a group.
+    pub fn target_token_share(&self, group: &str) -> f64 {
+        share(&self.target_tokens_by_group, group, self.num_target_tokens)
+    }
+}
+
+/// What a run did, together with the runs that it continued.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainReport {
+    /// Finished steps.
+    pub steps: usize,
+    /// The loss of each, before the step.
+    pub losses: Vec<f64>,
+    /// Tokens that went through the decoder.
+    pub num_tokens: usize,
+    /// Tokens that the losses were over.
+    pub num_target_tokens: usize,
+    /// The same for each group of the examples that have one.
+    pub target_tokens_by_group: BTreeMap<String, usize>,
+    /// How long the steps took.
+    pub seconds: f64,
+    /// Whether a callback ended the run before its last step.
+    pub stopped: bool,
+}
+
+impl TrainReport {
+    /// The share of the target tokens that were in a group.
+    pub fn target_token_share(&self, group: &str) -> f64 {
+        share(&self.target_tokens_by_group, group, self.num_target_tokens)
+    }
+
+    /// Tokens that went through the decoder in a second.
+    pub fn tokens_per_second(&self) -> f64 {
+        if self.seconds > 0.0 {
+            self.num_tokens as f64 / self.seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+fn share(by_group: &BTreeMap<String, usize>, group: &str, total: usize) -> f64 {
+    let in_group = by_group.get(group).copied().unwrap_or(0);
+    if total == 0 {
+        0.0
+    } else {
+        in_group as f64 / total as f64
+    }
+}

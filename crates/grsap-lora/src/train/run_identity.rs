@@ -1,0 +1,99 @@
+use grsap_model::Decoder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::error::TrainError;
+use super::lr_schedule::LrSchedule;
+use super::trainer_config::TrainerConfig;
+use crate::adapter::{AdapterError, AdapterFactors, LoraConfig, hex, read};
+use crate::example::SftExample;
+
+/// All that decides what a run computes. A checkpoint is continued only by a run of the same
+/// identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct RunIdentity(Value);
+
+/// Fields that say when to write checkpoints, and do not change the numbers.
+const BOOKKEEPING: [&str; 2] = ["save_steps", "save_total_limit"];
+
+impl RunIdentity {
+    pub(super) fn new(
+        config: &TrainerConfig,
+        lora: &LoraConfig,
+        decoder: &Decoder,
+        examples: &[SftExample],
+        schedule: &dyn LrSchedule,
+    ) -> Result<Self, TrainError> {
+        let mut config_json = json(config);
+        if let Value::Object(fields) = &mut config_json {
+            fields.retain(|name, _| !BOOKKEEPING.contains(&name.as_str()));
+        }
+        let mut rates = Sha256::new();
+        for step in 0..config.num_steps(examples.len()) {
+            rates.update(schedule.lr(step).to_le_bytes());
+        }
+        let fields = [
+            ("config", config_json),
+            ("lora", json(lora)),
+            ("num_examples", json(&examples.len())),
+            ("data_sha256", json(&SftExample::digest(examples))),
+            ("schedule_sha256", json(&hex(&rates.finalize()))),
+            (
+                "initial_adapter_sha256",
+                json(&AdapterFactors::of(decoder).digest()?),
+            ),
+            ("base_model_sha256", json(&base_digest(decoder)?)),
+        ];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value));
+        Ok(Self(Value::Object(Map::from_iter(fields))))
+    }
+
+    /// The first field that differs, with the value of each.
+    pub(super) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        difference("", &self.0, &other.0)
+    }
+}
+
+/// The JSON form of a value as a file gives it back: the same text, read by the same parser.
+fn json(value: &impl Serialize) -> Value {
+    serde_json::to_string(value)
+        .and_then(|text| serde_json::from_str(&text))
+        .unwrap_or(Value::Null)
+}
+
+/// SHA-256 over the first row of every projection and of the head: enough to tell models and
+/// merged adapters apart without reading every weight back.
+fn base_digest(decoder: &Decoder) -> Result<String, AdapterError> {
+    let mut hash = Sha256::new();
+    let projections = decoder.projections();
+    let weights = projections.map(|(name, projection)| (name, projection.weight().clone()));
+    let head = ("lm_head".to_owned(), decoder.head_weight().clone());
+    for (name, weight) in weights.chain([head]) {
+        let row = read(&name, weight.narrow(0, 0, 1))?;
+        hash.update(bytemuck::cast_slice(&row));
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+    if a == b {
+        return None;
+    }
+    if let (Value::Object(a), Value::Object(b)) = (a, b) {
+        let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
+        for name in names {
+            let path = match path {
+                "" => name.clone(),
+                path => format!("{path}.{name}"),
+            };
+            let value = |fields: &Map<String, Value>| fields.get(name).cloned();
+            let (a, b) = (value(a).unwrap_or_default(), value(b).unwrap_or_default());
+            if let Some(found) = difference(&path, &a, &b) {
+                return Some(found);
+            }
+        }
+    }
+    Some((path.to_owned(), a.to_string(), b.to_string()))
+}

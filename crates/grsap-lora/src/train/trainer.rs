@@ -1,0 +1,337 @@
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use grsap_kernels::Dropout;
+use grsap_model::Decoder;
+use rand::Rng;
+
+use super::adamw::AdamW;
+use super::callback::Callback;
+use super::checkpoint::{CheckpointDir, Totals};
+use super::clip::clip_grad_norm;
+use super::data_order::DataOrder;
+use super::error::TrainError;
+use super::gradients::{LossGradients, loss_gradients};
+use super::lr_schedule::LrSchedule;
+use super::report::{StepReport, TrainReport};
+use super::run_identity::RunIdentity;
+use super::trainer_config::TrainerConfig;
+use crate::adapter::{AdapterFactors, LoraConfig, check_attached, replace};
+use crate::example::SftExample;
+
+/// What to do with checkpoints of an earlier run in the output directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resume {
+    /// Begin at the first step; checkpoints of the same steps are replaced.
+    #[default]
+    Never,
+    /// Continue after the newest one, if there is one. The result is what the run would have
+    /// given without the interruption, bit for bit on the CPU.
+    Latest,
+}
+
+/// Trains a decoder's adapters.
+///
+/// # Examples
+///
+/// ```no_run
+/// use burn::tensor::Device;
+/// use grsap_data::Record;
+/// use grsap_lora::{LoraConfig, SftConfig, SftEncoder, Trainer, TrainerConfig, attach};
+/// use grsap_model::ChatModel;
+///
+/// let mut model = ChatModel::load("SmolLM2-135M-Instruct.Q4_1.gguf", &Device::flex())?;
+/// let records = [Record::exchange("What is 2 + 3?", "5")];
+/// let examples = SftEncoder::for_model(&model, SftConfig::default())?.encode(&records)?;
+///
+/// let trainer = Trainer::new(TrainerConfig::default(), LoraConfig::default())?;
+/// attach(model.decoder_mut(), trainer.lora(), 0)?;
+/// let report = trainer.train(model.decoder_mut(), &examples, &mut [])?;
+/// println!("{:?}", report.losses);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Trainer {
+    config: TrainerConfig,
+    lora: LoraConfig,
+    output_dir: Option<PathBuf>,
+    base_model: Option<String>,
+    resume: Resume,
+}
+
+impl Trainer {
+    /// A trainer of adapters of the kind that `lora` describes.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] or [`TrainError::Adapter`] for a field that is out of range.
+    pub fn new(config: TrainerConfig, lora: LoraConfig) -> Result<Self, TrainError> {
+        config.validate()?;
+        lora.validate()?;
+        Ok(Self {
+            config,
+            lora,
+            output_dir: None,
+            base_model: None,
+            resume: Resume::default(),
+        })
+    }
+
+    /// Writes checkpoints into a directory, as `checkpoint-<step>`.
+    #[must_use]
+    pub fn with_output_dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.output_dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// The name of the base model, for the configuration files of the checkpoints.
+    #[must_use]
+    pub fn with_base_model(mut self, name: impl Into<String>) -> Self {
+        self.base_model = Some(name.into());
+        self
+    }
+
+    /// Whether to continue an earlier run.
+    #[must_use]
+    pub fn with_resume(mut self, resume: Resume) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// How it trains.
+    pub fn config(&self) -> &TrainerConfig {
+        &self.config
+    }
+
+    /// The kind of adapters it trains.
+    pub fn lora(&self) -> &LoraConfig {
+        &self.lora
+    }
+
+    /// Trains with the schedule of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`train_with`](Self::train_with).
+    pub fn train(
+        &self,
+        decoder: &mut Decoder,
+        examples: &[SftExample],
+        callbacks: &mut [&mut dyn Callback],
+    ) -> Result<TrainReport, TrainError> {
+        let schedule = self.config.schedule(self.config.num_steps(examples.len()));
+        self.train_with(decoder, examples, schedule.as_ref(), callbacks)
+    }
+
+    /// Trains the adapters that are [attached](crate::attach) to the decoder.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`]. The decoder then holds the factors of the last finished step.
+    pub fn train_with(
+        &self,
+        decoder: &mut Decoder,
+        examples: &[SftExample],
+        schedule: &dyn LrSchedule,
+        callbacks: &mut [&mut dyn Callback],
+    ) -> Result<TrainReport, TrainError> {
+        self.check(decoder, examples)?;
+        let config = &self.config;
+        let identity = RunIdentity::new(config, &self.lora, decoder, examples, schedule)?;
+        let checkpoints = self.output_dir.as_deref().map(|output_dir| CheckpointDir {
+            output_dir,
+            lora: &self.lora,
+            base_model: self.base_model.as_deref(),
+            identity: &identity,
+        });
+        let mut resumed = None;
+        if let Some(checkpoints) = &checkpoints {
+            checkpoints.clean()?;
+            if self.resume == Resume::Latest {
+                resumed = checkpoints.resume(decoder, config.adamw())?;
+            }
+        }
+        let (mut optimizer, mut totals) = resumed.unwrap_or_else(|| {
+            let factors = AdapterFactors::of(decoder);
+            let parameters = factors.iter().map(|(_, tensor)| tensor);
+            let optimizer = AdamW::new(config.adamw(), parameters);
+            (optimizer, Totals::default())
+        });
+
+        let num_steps = config.num_steps(examples.len());
+        let mut order = DataOrder::new(config, examples.len());
+        let first_step = optimizer.num_steps();
+        tracing::info!(first_step, num_steps, examples = examples.len(), "training");
+        call(callbacks, first_step, |c| c.on_start(first_step, num_steps))?;
+        let mut stopped = false;
+        for step in first_step..num_steps {
+            let started = Instant::now();
+            let batch = order.step(step);
+            let (gradients, lr, grad_norm) =
+                self.step(decoder, &mut optimizer, examples, batch, step, schedule)?;
+            let report = StepReport {
+                step: step + 1,
+                num_steps,
+                loss: gradients.loss,
+                lr,
+                grad_norm,
+                num_tokens: gradients.num_tokens,
+                num_target_tokens: gradients.num_target_tokens,
+                target_tokens_by_group: gradients.target_tokens_by_group,
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            tracing::debug!(step = report.step, loss = report.loss, lr, grad_norm);
+            totals.add(&report);
+            for callback in callbacks.iter_mut() {
+                let flow = callback.on_step(&report);
+                let source = |source| TrainError::Callback {
+                    step: report.step,
+                    source,
+                };
+                stopped |= flow.map_err(source)? == ControlFlow::Break(());
+            }
+            let is_due = config
+                .save_steps
+                .is_some_and(|every| report.step.is_multiple_of(every) || report.step == num_steps);
+            if let Some(checkpoints) = checkpoints.as_ref().filter(|_| is_due) {
+                let limit = config.save_total_limit;
+                let dir = checkpoints.save(decoder, &optimizer, &totals, limit)?;
+                call(callbacks, report.step, |c| c.on_checkpoint(report.step, &dir))?;
+            }
+            if stopped {
+                break;
+            }
+        }
+        let report = totals.report(stopped);
+        call(callbacks, report.steps, |c| c.on_end(&report))?;
+        Ok(report)
+    }
+
+    fn check(&self, decoder: &Decoder, examples: &[SftExample]) -> Result<(), TrainError> {
+        check_attached(decoder, &self.lora)?;
+        if examples.is_empty() {
+            return Err(TrainError::NoExamples);
+        }
+        let limit = decoder.config().max_position_embeddings;
+        for (example, num_tokens) in examples.iter().map(|e| e.input_ids().len()).enumerate() {
+            if num_tokens > limit {
+                return Err(TrainError::TooLong {
+                    example,
+                    num_tokens,
+                    limit,
+                });
+            }
+        }
+        if self.output_dir.is_none() && self.config.save_steps.is_some() {
+            let reason = "is set, but there is no output directory";
+            return Err(TrainError::config("save_steps", reason));
+        }
+        if self.output_dir.is_none() && self.resume == Resume::Latest {
+            let reason = "asks for the latest checkpoint, but there is no output directory";
+            return Err(TrainError::config("resume", reason));
+        }
+        Ok(())
+    }
+
+    /// One optimiser step on the examples of `batch`.
+    fn step(
+        &self,
+        decoder: &mut Decoder,
+        optimizer: &mut AdamW,
+        examples: &[SftExample],
+        batch: &[usize],
+        step: usize,
+        schedule: &dyn LrSchedule,
+    ) -> Result<(LossGradients, f64, f64), TrainError> {
+        let micro_batches: Vec<Vec<&SftExample>> = batch
+            .chunks(self.config.per_device_train_batch_size)
+            .map(|indices| indices.iter().filter_map(|&i| examples.get(i)).collect())
+            .collect();
+        let dropout = |micro_batch| self.dropout(step, micro_batch);
+        let weighting = self.config.loss_weighting;
+        let mut gradients = loss_gradients(decoder, &micro_batches, weighting, dropout)
+            .map_err(|error| name_examples(error, step, batch))?;
+        let grad_norm = clip_grad_norm(&mut gradients.gradients, self.config.max_grad_norm)?;
+        if !grad_norm.is_finite() {
+            return Err(TrainError::NonFinite {
+                what: "gradient norm",
+                step,
+                examples: batch.to_vec(),
+            });
+        }
+        let lr = schedule.lr(step);
+        if !lr.is_finite() || lr < 0.0 {
+            return Err(TrainError::LearningRate { step, lr });
+        }
+        let factors = AdapterFactors::of(decoder).into_tensors();
+        let taken = std::mem::take(&mut gradients.gradients);
+        let factors = optimizer.step(factors, taken, lr)?;
+        replace(decoder, factors)?;
+        Ok((gradients, lr, grad_norm))
+    }
+
+    /// A mask for each pass of each step, the same in a run that is continued.
+    fn dropout(&self, step: usize, micro_batch: usize) -> Option<Dropout> {
+        let p = self.lora.lora_dropout;
+        (p > 0.0).then(|| {
+            let parts = [step as u64, micro_batch as u64].map(u64::to_le_bytes);
+            let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_slice()).collect();
+            let seed = grsap_core::rng(self.config.seed, "train.dropout", &parts).next_u64();
+            Dropout { p, seed }
+        })
+    }
+}
+
+/// Turns positions within a step into indices of the training set.
+fn name_examples(error: TrainError, step: usize, batch: &[usize]) -> TrainError {
+    match error {
+        TrainError::NonFinite { what, examples, .. } => TrainError::NonFinite {
+            what,
+            step,
+            examples: examples
+                .into_iter()
+                .filter_map(|position| batch.get(position).copied())
+                .collect(),
+        },
+        other => other,
+    }
+}
+
+fn call(
+    callbacks: &mut [&mut dyn Callback],
+    step: usize,
+    mut f: impl FnMut(&mut dyn Callback) -> Result<(), super::callback::BoxError>,
+) -> Result<(), TrainError> {
+    for callback in callbacks {
+        f(&mut **callback).map_err(|source| TrainError::Callback { step, source })?;
+    }
+    Ok(())
+}
+
+impl Totals {
+    fn add(&mut self, report: &StepReport) {
+        self.losses.push(report.loss as f32);
+        self.num_tokens += report.num_tokens;
+        self.num_target_tokens += report.num_target_tokens;
+        for (group, num) in &report.target_tokens_by_group {
+            *self
+                .target_tokens_by_group
+                .entry(group.clone())
+                .or_default() += num;
+        }
+        self.seconds += report.seconds;
+    }
+
+    fn report(self, stopped: bool) -> TrainReport {
+        TrainReport {
+            steps: self.losses.len(),
+            losses: self.losses.into_iter().map(f64::from).collect(),
+            num_tokens: self.num_tokens,
+            num_target_tokens: self.num_target_tokens,
+            target_tokens_by_group: self.target_tokens_by_group,
+            seconds: self.seconds,
+            stopped,
+        }
+    }
+}

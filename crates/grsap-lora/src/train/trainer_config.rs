@@ -1,0 +1,271 @@
+use serde::{Deserialize, Serialize};
+
+use super::adamw::AdamWConfig;
+use super::error::TrainError;
+use super::gradients::LossWeighting;
+use super::lr_schedule::{Constant, CosineWithMinLr, Linear, LrSchedule};
+
+/// The shape of the learning rate over a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LrSchedulerType {
+    /// [`CosineWithMinLr`].
+    #[default]
+    CosineWithMinLr,
+    /// [`Linear`].
+    Linear,
+    /// [`Constant`].
+    Constant,
+}
+
+/// How a run trains. The fields have transformers' names.
+///
+/// # Source
+///
+/// The method's fine-tuning stage: AdamW, `weight_decay` 0.01, cosine down to half the peak after
+/// `warmup_ratio` 0.1, one epoch. Its peak of 2e-6 is for full fine-tuning; LoRA needs about a
+/// hundred times that, so the default here is 2e-4. Its batch of 32 is 8 here, for small machines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// The peak of the schedule.
+    pub learning_rate: f64,
+    /// The shape of the schedule.
+    pub lr_scheduler_type: LrSchedulerType,
+    /// Share of the steps that warm up, in [0, 1]; rounded up to whole steps.
+    pub warmup_ratio: f64,
+    /// For the cosine: the last rate relative to the peak, in [0, 1].
+    pub min_lr_rate: f64,
+    /// Decoupled weight decay of all factors.
+    pub weight_decay: f64,
+    /// Decay of the mean of the gradients.
+    pub adam_beta1: f64,
+    /// Decay of the mean of their squares.
+    pub adam_beta2: f64,
+    /// Added to the root of the mean square.
+    pub adam_epsilon: f64,
+    /// Passes over the examples.
+    pub num_train_epochs: usize,
+    /// Stop after so many steps, passing over the examples as often as that takes. Overrides
+    /// `num_train_epochs`.
+    pub max_steps: Option<usize>,
+    /// Examples of one forward and backward pass.
+    pub per_device_train_batch_size: usize,
+    /// Passes of one step.
+    pub gradient_accumulation_steps: usize,
+    /// Clip the norm of all gradients together; `None` for no limit.
+    pub max_grad_norm: Option<f64>,
+    /// What weighs the same in a step's loss.
+    pub loss_weighting: LossWeighting,
+    /// Take the examples in a new order in each epoch.
+    pub shuffle: bool,
+    /// Fixes the order of the examples and the dropout.
+    pub seed: u64,
+    /// Write a checkpoint after every so many steps and at the end; `None` for none.
+    pub save_steps: Option<usize>,
+    /// Keep the last so many checkpoints; `None` for all.
+    pub save_total_limit: Option<usize>,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            learning_rate: 2e-4,
+            lr_scheduler_type: LrSchedulerType::default(),
+            warmup_ratio: 0.1,
+            min_lr_rate: 0.5,
+            weight_decay: 0.01,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            num_train_epochs: 1,
+            max_steps: None,
+            per_device_train_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            max_grad_norm: Some(1.0),
+            loss_weighting: LossWeighting::default(),
+            shuffle: true,
+            seed: 0,
+            save_steps: None,
+            save_total_limit: None,
+        }
+    }
+}
+
+impl TrainerConfig {
+    /// Checks the ranges of the fields.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] names the field.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let at_least_one = [
+            ("num_train_epochs", Some(self.num_train_epochs)),
+            ("max_steps", self.max_steps),
+            (
+                "per_device_train_batch_size",
+                Some(self.per_device_train_batch_size),
+            ),
+            (
+                "gradient_accumulation_steps",
+                Some(self.gradient_accumulation_steps),
+            ),
+            ("save_steps", self.save_steps),
+            ("save_total_limit", self.save_total_limit),
+        ];
+        for (field, value) in at_least_one {
+            if value == Some(0) {
+                return Err(TrainError::config(field, "must be at least 1, got 0"));
+            }
+        }
+        let ranges = [
+            ("learning_rate", self.learning_rate, 0.0..=f64::MAX),
+            ("warmup_ratio", self.warmup_ratio, 0.0..=1.0),
+            ("min_lr_rate", self.min_lr_rate, 0.0..=1.0),
+            ("weight_decay", self.weight_decay, 0.0..=f64::MAX),
+            ("adam_beta1", self.adam_beta1, 0.0..=1.0 - f64::EPSILON),
+            ("adam_beta2", self.adam_beta2, 0.0..=1.0 - f64::EPSILON),
+            ("adam_epsilon", self.adam_epsilon, 0.0..=f64::MAX),
+        ];
+        for (field, value, range) in ranges {
+            if !range.contains(&value) {
+                return Err(TrainError::config(field, format!("{value} is out of range")));
+            }
+        }
+        match self.max_grad_norm {
+            Some(norm) if !(norm > 0.0 && norm.is_finite()) => {
+                let reason = format!("must be positive, got {norm}");
+                Err(TrainError::config("max_grad_norm", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Examples of one step.
+    pub fn batch_size(&self) -> usize {
+        self.per_device_train_batch_size
+            .saturating_mul(self.gradient_accumulation_steps)
+            .max(1)
+    }
+
+    /// Steps of a run over so many examples. The last step of an epoch may have fewer examples
+    /// than the others.
+    pub fn num_steps(&self, num_examples: usize) -> usize {
+        let steps_per_epoch = num_examples.div_ceil(self.batch_size());
+        self.max_steps
+            .unwrap_or(steps_per_epoch.saturating_mul(self.num_train_epochs))
+    }
+
+    /// The schedule of a run of so many steps.
+    pub fn schedule(&self, num_steps: usize) -> Box<dyn LrSchedule> {
+        let peak = self.learning_rate;
+        let num_warmup_steps = (self.warmup_ratio * num_steps as f64).ceil() as usize;
+        match self.lr_scheduler_type {
+            LrSchedulerType::CosineWithMinLr => Box::new(CosineWithMinLr {
+                peak,
+                num_warmup_steps,
+                num_steps,
+                min_lr_rate: self.min_lr_rate,
+            }),
+            LrSchedulerType::Linear => Box::new(Linear {
+                peak,
+                num_warmup_steps,
+                num_steps,
+            }),
+            LrSchedulerType::Constant => Box::new(Constant {
+                peak,
+                num_warmup_steps,
+            }),
+        }
+    }
+
+    pub(super) fn adamw(&self) -> AdamWConfig {
+        AdamWConfig {
+            betas: (self.adam_beta1, self.adam_beta2),
+            eps: self.adam_epsilon,
+            weight_decay: self.weight_decay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_out_of_range_is_named() {
+        let default = TrainerConfig::default;
+        let cases = [
+            (
+                "learning_rate",
+                TrainerConfig {
+                    learning_rate: f64::NAN,
+                    ..default()
+                },
+            ),
+            (
+                "warmup_ratio",
+                TrainerConfig {
+                    warmup_ratio: 1.5,
+                    ..default()
+                },
+            ),
+            (
+                "max_grad_norm",
+                TrainerConfig {
+                    max_grad_norm: Some(0.0),
+                    ..default()
+                },
+            ),
+            (
+                "adam_beta2",
+                TrainerConfig {
+                    adam_beta2: 1.0,
+                    ..default()
+                },
+            ),
+            (
+                "save_steps",
+                TrainerConfig {
+                    save_steps: Some(0),
+                    ..default()
+                },
+            ),
+            (
+                "per_device_train_batch_size",
+                TrainerConfig {
+                    per_device_train_batch_size: 0,
+                    ..default()
+                },
+            ),
+        ];
+        for (field, config) in cases {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.starts_with(field), "{message}");
+        }
+        assert!(default().validate().is_ok());
+    }
+
+    #[test]
+    fn a_misspelt_field_is_an_error() {
+        let error = serde_json::from_str::<TrainerConfig>(r#"{"learning_rat": 1}"#).unwrap_err();
+        assert!(error.to_string().contains("learning_rat"), "{error}");
+    }
+
+    #[test]
+    fn steps_count_the_incomplete_batch_and_max_steps_overrides() {
+        let config = TrainerConfig {
+            per_device_train_batch_size: 2,
+            gradient_accumulation_steps: 2,
+            num_train_epochs: 3,
+            ..TrainerConfig::default()
+        };
+        assert_eq!(config.num_steps(8), 6);
+        assert_eq!(config.num_steps(9), 9);
+        let config = TrainerConfig {
+            max_steps: Some(5),
+            ..config
+        };
+        assert_eq!(config.num_steps(9), 5);
+    }
+}
