@@ -129,9 +129,9 @@ fn device(name: &str) -> Result<Device> {
         "vulkan" => Ok(Device::vulkan(Default::default())),
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(0)),
-        "wgpu" | "vulkan" | "cuda" | "flex" => {
-            bail!("this build has no `{name}` device: add `--features {name}`")
-        }
-        _ => bail!("unknown device `{name}`: flex, wgpu, vulkan or cuda"),
+        _ => bail!(
+            "no device `{name}` in this build: it is flex, or wgpu, vulkan or cuda with the \
+             feature of that name"
+        ),
     }
 }

@@ -23,3 +23,5 @@ pub use grsap_lora as lora;
 pub use grsap_model as model;
 pub use grsap_safety as safety;
 pub use grsap_synth as synth;
+
+pub mod prelude;

@@ -1,0 +1,98 @@
+//! Prefill, decoding and training of SmolLM2-135M-Instruct, the work of `peers/torch_lm.py`.
+//!
+//! `cargo bench --bench engine`; `GRSAP_BENCH_MODEL=FILE-or-DIR` names another model.
+
+use burn::tensor::Device;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use grsap_benches::model;
+use grsap_replay::core::{Generator, Perplexity, Prompt, SamplingConfig, SamplingParams};
+use grsap_replay::lora::{LoraConfig, SftExample, Trainer, TrainerConfig, attach};
+use grsap_replay::model::{ChatModel, DecoderInput, EngineConfig};
+
+fn load() -> ChatModel {
+    model(&Device::flex())
+}
+
+/// Token ids that are in any vocabulary, `len` of them.
+fn ids(len: usize, salt: usize) -> Vec<u32> {
+    (0..len).map(|i| ((i * 7 + salt * 13) % 90 + 5) as u32).collect()
+}
+
+fn prefill(c: &mut Criterion) {
+    let model = load();
+    let decoder = model.decoder();
+    let mut group = c.benchmark_group("prefill");
+    for batch in [1, 8, 32] {
+        let prompts: Vec<Vec<u32>> = (0..batch).map(|i| ids(64, i)).collect();
+        let input = DecoderInput::packed(prompts.iter().map(Vec::as_slice));
+        let last: Vec<usize> = (1..=batch).map(|i| i * 64 - 1).collect();
+        group.throughput(Throughput::Elements(batch as u64 * 64));
+        group.bench_function(format!("{batch}x64"), |b| {
+            b.iter(|| {
+                let hidden = decoder.hidden_states(&input, None)?;
+                decoder.logits(hidden, &last).map(|logits| logits.into_data())
+            });
+        });
+    }
+    group.finish();
+}
+
+/// 32 new tokens for each of `batch` different prompts of about 64 tokens.
+fn decode(c: &mut Criterion) {
+    let model = load().with_engine(EngineConfig { max_batch: 32, ..Default::default() });
+    let mut group = c.benchmark_group("generate 32 tokens");
+    let text = |i: usize| format!("{i} {}", "the sea is wide and the sky is high ".repeat(7));
+    let params = |n| {
+        let config = SamplingConfig { n, max_new_tokens: 32, ..Default::default() };
+        SamplingParams::new(config).expect("the parameters are in range")
+    };
+    for batch in [1, 8, 32] {
+        let prompts: Vec<Prompt> = (0..batch).map(|i| Prompt::Text(text(i))).collect();
+        group.throughput(Throughput::Elements(batch as u64 * 32));
+        group.bench_function(format!("batch {batch}"), |b| {
+            b.iter(|| model.generate(&prompts, &params(1)));
+        });
+    }
+    let prompt = [Prompt::Text(text(0))];
+    group.throughput(Throughput::Elements(32 * 32));
+    group.bench_function("32 samples of one prompt", |b| {
+        b.iter(|| model.generate(&prompt, &params(32)));
+    });
+    group.finish();
+}
+
+fn scoring(c: &mut Criterion) {
+    let model = load();
+    let text = "the sea is wide and the sky is high ".repeat(4);
+    let texts = vec![text.as_str(); 32];
+    let num_tokens = model.encode(&Prompt::Text(text.clone())).map_or(0, |ids| ids.len()) * 32;
+    let mut group = c.benchmark_group("score");
+    group.throughput(Throughput::Elements(num_tokens as u64));
+    group.bench_function("32 texts", |b| b.iter(|| model.perplexity(&texts)));
+    group.finish();
+}
+
+/// One optimiser step: LoRA r 16 on all linear layers, 8 sequences of 128 tokens, loss on all.
+fn lora_step(c: &mut Criterion) {
+    let mut model = load();
+    let config = TrainerConfig { max_steps: Some(1), ..Default::default() };
+    let lora = LoraConfig { lora_dropout: 0.0, ..Default::default() };
+    let trainer = Trainer::new(config, lora).expect("the settings are in range");
+    let examples: Vec<SftExample> = (0..8)
+        .map(|i| SftExample::new(ids(128, i), vec![true; 128]).expect("a valid example"))
+        .collect();
+    attach(model.decoder_mut(), trainer.lora(), 0).expect("LoRA fits any decoder");
+    let mut group = c.benchmark_group("LoRA step");
+    group.throughput(Throughput::Elements(8 * 128));
+    group.bench_function("8x128", |b| {
+        b.iter(|| trainer.train(model.decoder_mut(), &examples, &mut []).map(|report| report.steps));
+    });
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10);
+    targets = prefill, decode, scoring, lora_step
+}
+criterion_main!(benches);

@@ -1,0 +1,27 @@
+//! What a program needs of all parts: `use grsap_replay::prelude::*`.
+
+pub use grsap_core::{
+    Completion, Embedder, Exchange, Generation, Generator, Guard, Message, Perplexity, Progress,
+    Prompt, Role, Safety, SafetyDomain, SamplingConfig, SamplingParams, Turn, Verdict,
+};
+pub use grsap_data::{
+    Dataset, Difficulty, Gsm8k, MixPlan, Mixture, Record, Sampler, Sentiment, SizeControl,
+    Stratified, TaskFormat, TaskRow, Uniform, read_gsm8k, read_records, read_sentiment,
+    split_held_out,
+};
+pub use grsap_lora::{
+    AdapterDtype, Callback, LoraConfig, LossScope, Resume, SftConfig, SftEncoder, SftExample,
+    ShowProgress, Trainer, TrainerConfig, attach, load_adapter, merge, save_adapter,
+};
+pub use grsap_model::{ChatModel, SentenceEncoder, TrainingTokens};
+pub use grsap_safety::{
+    ArmReport, BootstrapConfig, CombinedGuard, EmbeddingJudge, EmbeddingJudgeConfig, Estimate,
+    FitReport, IncoherenceConfig, IntervalMethod, JudgeTarget, KeywordRefusal, LabelledExchange,
+    LlamaGuard, McNemar, ModelGuard, PairedTest, Report, Score, StageReport, UnparsedPolicy,
+    WildGuard, cluster_by_cosine, harmful_score, incoherence, over_refusal_rate, refusal_rate,
+    refusal_scores, task_accuracy,
+};
+pub use grsap_synth::{
+    CachedEmbedder, DomainRelevanceConfig, HardPolicy, Provenance, ReplayBuffer, ReplayExample,
+    Synthesis, SynthesisConfig, SynthesisModels, Threshold,
+};
