@@ -18,6 +18,8 @@
 mod adapter;
 mod atomic_write;
 mod example;
+#[cfg(test)]
+mod tiny_decoder;
 mod train;
 
 pub use adapter::{

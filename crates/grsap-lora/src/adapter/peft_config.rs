@@ -88,7 +88,9 @@ pub(super) fn from_json(path: &Path, json: &Value) -> Result<LoraConfig, Adapter
         }
     }
     match fields.get("layers_pattern") {
-        Some(pattern) if !is_off(pattern) && *pattern != "layers" && *pattern != json!(["layers"]) => {
+        Some(pattern)
+            if !is_off(pattern) && *pattern != "layers" && *pattern != json!(["layers"]) =>
+        {
             return Err(reader.error("layers_pattern", format!("{pattern} is not supported")));
         }
         _ => {}

@@ -60,10 +60,7 @@ fn adapter_config_json(config: &LoraConfig, base_model: Option<&str>) -> Vec<u8>
 }
 
 /// The content of `adapter_model.safetensors`.
-fn factor_bytes(
-    factors: &AdapterFactors,
-    dtype: AdapterDtype,
-) -> Result<Vec<u8>, AdapterError> {
+fn factor_bytes(factors: &AdapterFactors, dtype: AdapterDtype) -> Result<Vec<u8>, AdapterError> {
     let named = factors.iter().map(|(name, t)| (name.to_owned(), t.clone()));
     safetensors_bytes(named, dtype)
 }

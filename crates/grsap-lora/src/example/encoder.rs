@@ -85,12 +85,11 @@ impl<'a> SftEncoder<'a> {
             Some(id) => format!("example {index} (id {id})"),
             None => format!("example {index}"),
         };
-        let tokens =
-            TrainingTokens::from_messages(&record.messages, self.template, self.tokenizer)
-                .map_err(|source| SftError::Encode {
-                    example: name(),
-                    source,
-                })?;
+        let tokens = TrainingTokens::from_messages(&record.messages, self.template, self.tokenizer)
+            .map_err(|source| SftError::Encode {
+                example: name(),
+                source,
+            })?;
         let example = self.cut(tokens, name)?;
         Ok(match &record.id {
             Some(id) => example.with_id(id),

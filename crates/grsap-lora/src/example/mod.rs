@@ -2,6 +2,8 @@ mod encoder;
 mod error;
 mod sft_config;
 mod sft_example;
+#[cfg(test)]
+mod tests;
 
 pub use encoder::SftEncoder;
 pub use error::SftError;

@@ -46,7 +46,10 @@ pub(super) struct Moments {
 
 impl AdamW {
     /// An optimiser of parameters of the shapes of these.
-    pub fn new<'a>(config: AdamWConfig, parameters: impl IntoIterator<Item = &'a Tensor<2>>) -> Self {
+    pub fn new<'a>(
+        config: AdamWConfig,
+        parameters: impl IntoIterator<Item = &'a Tensor<2>>,
+    ) -> Self {
         let zeros = |parameter: &Tensor<2>| Moments {
             exp_avg: Tensor::zeros(parameter.dims(), &parameter.device()),
             exp_avg_sq: Tensor::zeros(parameter.dims(), &parameter.device()),

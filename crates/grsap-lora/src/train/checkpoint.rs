@@ -111,13 +111,7 @@ impl CheckpointDir<'_> {
         let step = optimizer.num_steps();
         let hidden = self.hidden_dir()?;
         let dir = hidden.path();
-        save_adapter(
-            decoder,
-            self.lora,
-            self.base_model,
-            AdapterDtype::F32,
-            dir,
-        )?;
+        save_adapter(decoder, self.lora, self.base_model, AdapterDtype::F32, dir)?;
         let names = AdapterFactors::of(decoder);
         let moments = names.iter().zip(optimizer.moments());
         let tensors = moments.flat_map(|((name, _), moments)| {

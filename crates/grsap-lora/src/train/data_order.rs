@@ -39,11 +39,8 @@ impl DataOrder {
             }
             self.epoch = Some(epoch);
         }
-        let batches = self.order.chunks(self.batch_size);
-        batches
-            .skip(step % steps_per_epoch)
-            .next()
-            .unwrap_or_default()
+        let mut batches = self.order.chunks(self.batch_size);
+        batches.nth(step % steps_per_epoch).unwrap_or_default()
     }
 }
 

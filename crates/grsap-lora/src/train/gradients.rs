@@ -101,7 +101,11 @@ fn accumulate(
         let gradients = backward(decoder, (nll * weights).sum())?;
         sums = match sums.is_empty() {
             true => gradients,
-            false => sums.into_iter().zip(gradients).map(|(a, b)| a + b).collect(),
+            false => sums
+                .into_iter()
+                .zip(gradients)
+                .map(|(a, b)| a + b)
+                .collect(),
         };
     }
     if !non_finite.is_empty() {

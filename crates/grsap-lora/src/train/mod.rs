@@ -10,6 +10,8 @@ mod lr_schedule;
 mod report;
 mod run_identity;
 mod show_progress;
+#[cfg(test)]
+mod tests;
 mod trainer;
 mod trainer_config;
 

@@ -82,7 +82,9 @@ fn difference(path: &str, a: &Value, b: &Value) -> Option<(String, String, Strin
         return None;
     }
     if let (Value::Object(a), Value::Object(b)) = (a, b) {
-        let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
+        let names = a
+            .keys()
+            .chain(b.keys().filter(|name| !a.contains_key(*name)));
         for name in names {
             let path = match path {
                 "" => name.clone(),

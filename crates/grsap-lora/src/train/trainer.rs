@@ -197,7 +197,9 @@ impl Trainer {
             if let Some(checkpoints) = checkpoints.as_ref().filter(|_| is_due) {
                 let limit = config.save_total_limit;
                 let dir = checkpoints.save(decoder, &optimizer, &totals, limit)?;
-                call(callbacks, report.step, |c| c.on_checkpoint(report.step, &dir))?;
+                call(callbacks, report.step, |c| {
+                    c.on_checkpoint(report.step, &dir)
+                })?;
             }
             if stopped {
                 break;

@@ -129,7 +129,10 @@ impl TrainerConfig {
         ];
         for (field, value, range) in ranges {
             if !range.contains(&value) {
-                return Err(TrainError::config(field, format!("{value} is out of range")));
+                return Err(TrainError::config(
+                    field,
+                    format!("{value} is out of range"),
+                ));
             }
         }
         match self.max_grad_norm {

@@ -1,0 +1,427 @@
+//! LoRA against transformers and PEFT: one step and whole runs of a tiny Llama, one step of
+//! SmolLM2. The fixtures and the scripts that made them are in `fixtures/`.
+
+#[path = "../../crates/grsap-replay/examples/support/assets.rs"]
+mod assets;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use grsap_core::Message;
+use grsap_data::Record;
+use grsap_lora::{
+    AdamW, AdamWConfig, AdapterDtype, AdapterFactors, LoraConfig, LossGradients, LossWeighting,
+    SftConfig, SftEncoder, SftExample, Trainer, TrainerConfig, clip_grad_norm, detach,
+    load_adapter, loss_gradients, merge, save_adapter,
+};
+use grsap_model::{ChatModel, Decoder, DecoderConfig, DecoderInput, SafetensorsFile, TensorSource};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(path)
+}
+
+fn json<T: DeserializeOwned>(path: &str) -> T {
+    serde_json::from_slice(&std::fs::read(fixture(path)).unwrap()).unwrap()
+}
+
+fn tiny() -> Decoder {
+    let dir = fixture("lora_tiny/model");
+    let config = DecoderConfig::from_hf_file(&dir.join("config.json")).unwrap();
+    let weights = SafetensorsFile::open(&dir).unwrap();
+    Decoder::load(&weights, &config, &Device::flex()).unwrap()
+}
+
+fn tiny_with_adapter() -> (Decoder, LoraConfig) {
+    let mut decoder = tiny();
+    let config = load_adapter(&mut decoder, fixture("lora_tiny/adapter")).unwrap();
+    (decoder, config)
+}
+
+#[derive(Deserialize)]
+struct Case {
+    #[serde(default)]
+    messages: Vec<Message>,
+    input_ids: Vec<u32>,
+    labels: Vec<i64>,
+    #[serde(default)]
+    top_ids: Vec<usize>,
+    #[serde(default)]
+    top_logits: Vec<f32>,
+}
+
+impl Case {
+    fn example(&self) -> SftExample {
+        let is_target = self.labels.iter().map(|&label| label >= 0).collect();
+        SftExample::new(self.input_ids.clone(), is_target).unwrap()
+    }
+}
+
+#[derive(Deserialize)]
+struct Adam {
+    #[serde(default)]
+    lr: f64,
+    betas: (f64, f64),
+    eps: f64,
+    weight_decay: f64,
+}
+
+#[derive(Deserialize)]
+struct Clipping {
+    max_grad_norm: f64,
+    total_norm: f64,
+    clipped_norm: f64,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    loss: f64,
+    num_target_tokens: usize,
+    loss_without_adapter: f64,
+    grad_norm: f64,
+    loss_after_step: f64,
+    clipping: Clipping,
+    adamw: Adam,
+    cases: Vec<Case>,
+}
+
+fn values(tensor: &Tensor<2>) -> Vec<f32> {
+    tensor.clone().into_data().try_into_vec().unwrap()
+}
+
+/// Tensors of a fixture, in the order of the decoder's factors.
+fn tensors(path: &str, factors: &AdapterFactors) -> Vec<Tensor<2>> {
+    let file = SafetensorsFile::open(fixture(path)).unwrap();
+    assert_eq!(file.names().len(), factors.iter().len());
+    factors
+        .iter()
+        .map(|(name, factor)| {
+            let values = file.read_shaped(name, &factor.dims()).unwrap();
+            Tensor::from_data(TensorData::new(values, factor.dims()), &Device::flex())
+        })
+        .collect()
+}
+
+fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
+    values
+        .into_iter()
+        .map(|x| f64::from(x).powi(2))
+        .sum::<f64>()
+        .sqrt()
+}
+
+fn relative_error(got: &Tensor<2>, expected: &Tensor<2>) -> f64 {
+    let (got, expected) = (values(got), values(expected));
+    norm(got.iter().zip(&expected).map(|(a, b)| a - b)) / norm(expected)
+}
+
+fn close(got: f64, expected: f64, relative: f64, what: &str) {
+    let error = (got - expected).abs() / expected.abs();
+    assert!(
+        error <= relative,
+        "{what}: {got}, expected {expected}, off by {error:.1e}"
+    );
+}
+
+fn gradients(decoder: &mut Decoder, examples: &[SftExample]) -> LossGradients {
+    let batch = vec![examples.iter().collect()];
+    loss_gradients(decoder, &batch, LossWeighting::PerToken, |_| None).unwrap()
+}
+
+/// The logits of the last position.
+fn last_logits(decoder: &Decoder, input_ids: &[u32]) -> Vec<f32> {
+    let input = DecoderInput::packed([input_ids]);
+    let hidden = decoder.hidden_states(&input, None).unwrap();
+    values(&decoder.logits(hidden, &[input_ids.len() - 1]).unwrap())
+}
+
+fn check_top_logits(decoder: &Decoder, cases: &[Case], tolerance: f32) {
+    for case in cases {
+        let logits = last_logits(decoder, &case.input_ids);
+        for (&id, expected) in case.top_ids.iter().zip(&case.top_logits) {
+            let got = logits[id];
+            assert!(
+                (got - expected).abs() <= tolerance,
+                "{id}: {got} {expected}"
+            );
+        }
+    }
+}
+
+/// Loss, gradients, clipping, optimiser and files of one step.
+fn check_step(mut decoder: Decoder, config: &LoraConfig, dir: &str, step: &Step) {
+    let examples: Vec<SftExample> = step.cases.iter().map(Case::example).collect();
+    check_top_logits(&decoder, &step.cases, 2e-3);
+
+    let got = gradients(&mut decoder, &examples);
+    println!("{dir}: loss {} expected {}", got.loss, step.loss);
+    close(got.loss, step.loss, 1e-5, "loss");
+    assert_eq!(got.num_target_tokens, step.num_target_tokens);
+    let factors = AdapterFactors::of(&decoder);
+    let expected = tensors(&format!("{dir}/grads.safetensors"), &factors);
+    let mut worst = 0.0_f64;
+    for (((name, _), got), expected) in factors.iter().zip(&got.gradients).zip(&expected) {
+        let error = relative_error(got, expected);
+        worst = worst.max(error);
+        assert!(error <= 1e-4, "gradient of {name}: off by {error:.1e}");
+    }
+    println!("{dir}: worst gradient error {worst:.1e}");
+
+    let mut clipped = got.gradients;
+    let grad_norm = clip_grad_norm(&mut clipped, None).unwrap();
+    close(grad_norm, step.grad_norm, 1e-4, "gradient norm");
+    let limit = step.clipping.max_grad_norm;
+    let total_norm = clip_grad_norm(&mut clipped, Some(limit)).unwrap();
+    close(
+        total_norm,
+        step.clipping.total_norm,
+        1e-4,
+        "norm before clipping",
+    );
+    let clipped_norm = norm(clipped.iter().flat_map(values));
+    close(
+        clipped_norm,
+        step.clipping.clipped_norm,
+        1e-5,
+        "norm after clipping",
+    );
+
+    // Fed with the same gradients: where one is near zero, AdamW's first step is all sign.
+    let adam = AdamWConfig {
+        betas: step.adamw.betas,
+        eps: step.adamw.eps,
+        weight_decay: step.adamw.weight_decay,
+    };
+    let parameters: Vec<Tensor<2>> = factors.iter().map(|(_, t)| t.clone()).collect();
+    let moved = AdamW::new(adam, &parameters)
+        .step(parameters, expected, step.adamw.lr)
+        .unwrap();
+    let after = tensors(&format!("{dir}/after_step.safetensors"), &factors);
+    for (((name, _), got), expected) in factors.iter().zip(&moved).zip(&after) {
+        let pairs = values(got).into_iter().zip(values(expected));
+        let error = pairs.fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(error <= 1e-7, "{name} after the step: off by {error:.1e}");
+    }
+
+    // Our files hold what PEFT's hold, and merging gives the same logits.
+    let saved = tempfile::tempdir().unwrap();
+    save_adapter(&decoder, config, None, AdapterDtype::F32, saved.path()).unwrap();
+    let file = SafetensorsFile::open(saved.path().join("adapter_model.safetensors")).unwrap();
+    let peft = fixture(&format!("{dir}/adapter/adapter_model.safetensors"));
+    let peft = SafetensorsFile::open(peft).unwrap();
+    assert_eq!(file.names(), peft.names());
+    for name in file.names() {
+        assert_eq!(file.shape(&name), peft.shape(&name));
+        assert_eq!(file.read_f32(&name).unwrap(), peft.read_f32(&name).unwrap());
+    }
+    assert_eq!(&load_adapter(&mut decoder, saved.path()).unwrap(), config);
+
+    // The step as the trainer takes it.
+    let mut trained = decoder.clone();
+    let trainer = TrainerConfig {
+        learning_rate: step.adamw.lr,
+        lr_scheduler_type: grsap_lora::LrSchedulerType::Constant,
+        warmup_ratio: 0.0,
+        max_steps: Some(1),
+        max_grad_norm: None,
+        weight_decay: step.adamw.weight_decay,
+        ..TrainerConfig::default()
+    };
+    let trainer = Trainer::new(trainer, config.clone()).unwrap();
+    trainer.train(&mut trained, &examples, &mut []).unwrap();
+    let after = gradients(&mut trained, &examples).loss;
+    close(after, step.loss_after_step, 1e-4, "loss after the step");
+
+    let mut merged = decoder.clone();
+    merge(&mut merged);
+    check_top_logits(&merged, &step.cases, 2e-3);
+
+    detach(&mut decoder);
+    let zero = LoraConfig {
+        lora_dropout: 0.0,
+        ..config.clone()
+    };
+    grsap_lora::attach(&mut decoder, &zero, 0).unwrap();
+    let base = gradients(&mut decoder, &examples).loss;
+    close(
+        base,
+        step.loss_without_adapter,
+        1e-5,
+        "loss without the adapter",
+    );
+}
+
+#[derive(Deserialize)]
+struct BaseLogits {
+    input_ids: Vec<u32>,
+    positions: Vec<Position>,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    position: usize,
+    logits: Vec<f32>,
+}
+
+#[test]
+fn the_tiny_model_has_the_logits_of_transformers() {
+    let expected: BaseLogits = json("lora_tiny/base_logits.json");
+    let decoder = tiny();
+    let input = DecoderInput::packed([expected.input_ids.as_slice()]);
+    let hidden = decoder.hidden_states(&input, None).unwrap();
+    for Position { position, logits } in expected.positions {
+        let got = values(&decoder.logits(hidden.clone(), &[position]).unwrap());
+        let pairs = got.into_iter().zip(logits);
+        let error = pairs.fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+        assert!(error <= 1e-5, "position {position}: off by {error:.1e}");
+    }
+}
+
+#[test]
+fn a_step_of_the_tiny_model_is_that_of_peft() {
+    let (decoder, config) = tiny_with_adapter();
+    let step: Step = json("lora_tiny/step.json");
+    check_step(decoder, &config, "lora_tiny", &step);
+}
+
+#[derive(Deserialize)]
+struct Trajectory {
+    adamw: Adam,
+    lr_scheduler: Scheduler,
+    runs: Vec<Run>,
+    micro_batches: Vec<Vec<Case>>,
+}
+
+#[derive(Deserialize)]
+struct Scheduler {
+    name: String,
+    lr: f64,
+    min_lr_rate: f64,
+    warmup_ratio: f64,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    name: String,
+    gradient_accumulation_steps: usize,
+    max_grad_norm: Option<f64>,
+    num_steps: usize,
+    steps: Vec<RunStep>,
+    final_losses: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct RunStep {
+    lr: f64,
+    loss: f64,
+    grad_norm: f64,
+    num_target_tokens: usize,
+}
+
+/// Keeps what the steps report.
+#[derive(Default)]
+struct Steps(Vec<grsap_lora::StepReport>);
+
+impl grsap_lora::Callback for Steps {
+    fn on_step(
+        &mut self,
+        report: &grsap_lora::StepReport,
+    ) -> Result<std::ops::ControlFlow<()>, grsap_lora::BoxError> {
+        self.0.push(report.clone());
+        Ok(std::ops::ControlFlow::Continue(()))
+    }
+}
+
+#[test]
+fn runs_of_the_tiny_model_are_those_of_transformers() {
+    let trajectory: Trajectory = json("lora_tiny/trajectory.json");
+    assert_eq!(trajectory.lr_scheduler.name, "cosine_with_min_lr");
+    let batches: Vec<Vec<SftExample>> = trajectory
+        .micro_batches
+        .iter()
+        .map(|batch| batch.iter().map(Case::example).collect())
+        .collect();
+    let examples: Vec<SftExample> = batches.concat();
+    assert_eq!(trajectory.runs.len(), 3);
+    for run in &trajectory.runs {
+        let (mut decoder, lora) = tiny_with_adapter();
+        let config = TrainerConfig {
+            learning_rate: trajectory.lr_scheduler.lr,
+            warmup_ratio: trajectory.lr_scheduler.warmup_ratio,
+            min_lr_rate: trajectory.lr_scheduler.min_lr_rate,
+            weight_decay: trajectory.adamw.weight_decay,
+            adam_beta1: trajectory.adamw.betas.0,
+            adam_beta2: trajectory.adamw.betas.1,
+            adam_epsilon: trajectory.adamw.eps,
+            per_device_train_batch_size: batches[0].len(),
+            gradient_accumulation_steps: run.gradient_accumulation_steps,
+            max_grad_norm: run.max_grad_norm,
+            shuffle: false,
+            ..TrainerConfig::default()
+        };
+        let mut steps = Steps::default();
+        let trainer = Trainer::new(config, lora).unwrap();
+        trainer
+            .train(&mut decoder, &examples, &mut [&mut steps])
+            .unwrap();
+        assert_eq!(steps.0.len(), run.num_steps);
+        for (got, expected) in steps.0.iter().zip(&run.steps) {
+            let name = format!("{} step {}", run.name, got.step);
+            assert!(
+                (got.lr - expected.lr).abs() <= 1e-12 * expected.lr,
+                "{name}"
+            );
+            assert!(
+                (got.loss - expected.loss).abs() <= 1e-4,
+                "{name}: loss {}",
+                got.loss
+            );
+            close(got.grad_norm, expected.grad_norm, 1e-3, &name);
+            assert_eq!(got.num_target_tokens, expected.num_target_tokens, "{name}");
+        }
+        for (batch, expected) in batches.iter().zip(&run.final_losses) {
+            let loss = gradients(&mut decoder, batch).loss;
+            assert!(
+                (loss - expected).abs() <= 1e-4,
+                "{}: final loss {loss}",
+                run.name
+            );
+        }
+        let factors = AdapterFactors::of(&decoder);
+        let expected = tensors(
+            &format!("lora_tiny/final_{}.safetensors", run.name),
+            &factors,
+        );
+        let (mut worst, mut sum, mut count) = (0.0_f32, 0.0_f64, 0);
+        for ((_, got), expected) in factors.iter().zip(&expected) {
+            for (a, b) in values(got).into_iter().zip(values(expected)) {
+                worst = worst.max((a - b).abs());
+                sum += f64::from((a - b).abs());
+                count += 1;
+            }
+        }
+        println!("{}: factors off by at most {worst:.1e}", run.name);
+        assert!(worst <= 1e-3, "{}: factors off by {worst:.1e}", run.name);
+        assert!(sum / f64::from(count) <= 1e-5, "{}", run.name);
+    }
+}
+
+#[test]
+fn a_step_of_smollm2_is_that_of_peft() {
+    let assets = assets::Assets::open(None, Arc::new(())).unwrap();
+    let mut model = ChatModel::load(assets.smollm2().unwrap(), &Device::flex()).unwrap();
+    let step: Step = json("lora_step/step.json");
+    // The examples as our template, tokenizer and targets make them.
+    let encoder = SftEncoder::for_model(&model, SftConfig::default()).unwrap();
+    for case in &step.cases {
+        let record = Record::new(case.messages.clone());
+        assert_eq!(encoder.encode_record(0, &record).unwrap(), case.example());
+    }
+    let config = load_adapter(model.decoder_mut(), fixture("lora_step/adapter")).unwrap();
+    assert_eq!(config.layers_to_transform, Some(vec![0, 29]));
+    check_step(model.decoder().clone(), &config, "lora_step", &step);
+}
