@@ -15,7 +15,9 @@ fn load() -> ChatModel {
 
 /// Token ids that are in any vocabulary, `len` of them.
 fn ids(len: usize, salt: usize) -> Vec<u32> {
-    (0..len).map(|i| ((i * 7 + salt * 13) % 90 + 5) as u32).collect()
+    (0..len)
+        .map(|i| ((i * 7 + salt * 13) % 90 + 5) as u32)
+        .collect()
 }
 
 fn prefill(c: &mut Criterion) {
@@ -30,7 +32,9 @@ fn prefill(c: &mut Criterion) {
         group.bench_function(format!("{batch}x64"), |b| {
             b.iter(|| {
                 let hidden = decoder.hidden_states(&input, None)?;
-                decoder.logits(hidden, &last).map(|logits| logits.into_data())
+                decoder
+                    .logits(hidden, &last)
+                    .map(|logits| logits.into_data())
             });
         });
     }
@@ -39,11 +43,18 @@ fn prefill(c: &mut Criterion) {
 
 /// 32 new tokens for each of `batch` different prompts of about 64 tokens.
 fn decode(c: &mut Criterion) {
-    let model = load().with_engine(EngineConfig { max_batch: 32, ..Default::default() });
+    let model = load().with_engine(EngineConfig {
+        max_batch: 32,
+        ..Default::default()
+    });
     let mut group = c.benchmark_group("generate 32 tokens");
     let text = |i: usize| format!("{i} {}", "the sea is wide and the sky is high ".repeat(7));
     let params = |n| {
-        let config = SamplingConfig { n, max_new_tokens: 32, ..Default::default() };
+        let config = SamplingConfig {
+            n,
+            max_new_tokens: 32,
+            ..Default::default()
+        };
         SamplingParams::new(config).expect("the parameters are in range")
     };
     for batch in [1, 8, 32] {
@@ -65,7 +76,10 @@ fn scoring(c: &mut Criterion) {
     let model = load();
     let text = "the sea is wide and the sky is high ".repeat(4);
     let texts = vec![text.as_str(); 32];
-    let num_tokens = model.encode(&Prompt::Text(text.clone())).map_or(0, |ids| ids.len()) * 32;
+    let num_tokens = model
+        .encode(&Prompt::Text(text.clone()))
+        .map_or(0, |ids| ids.len())
+        * 32;
     let mut group = c.benchmark_group("score");
     group.throughput(Throughput::Elements(num_tokens as u64));
     group.bench_function("32 texts", |b| b.iter(|| model.perplexity(&texts)));
@@ -75,8 +89,14 @@ fn scoring(c: &mut Criterion) {
 /// One optimiser step: LoRA r 16 on all linear layers, 8 sequences of 128 tokens, loss on all.
 fn lora_step(c: &mut Criterion) {
     let mut model = load();
-    let config = TrainerConfig { max_steps: Some(1), ..Default::default() };
-    let lora = LoraConfig { lora_dropout: 0.0, ..Default::default() };
+    let config = TrainerConfig {
+        max_steps: Some(1),
+        ..Default::default()
+    };
+    let lora = LoraConfig {
+        lora_dropout: 0.0,
+        ..Default::default()
+    };
     let trainer = Trainer::new(config, lora).expect("the settings are in range");
     let examples: Vec<SftExample> = (0..8)
         .map(|i| SftExample::new(ids(128, i), vec![true; 128]).expect("a valid example"))
@@ -85,7 +105,11 @@ fn lora_step(c: &mut Criterion) {
     let mut group = c.benchmark_group("LoRA step");
     group.throughput(Throughput::Elements(8 * 128));
     group.bench_function("8x128", |b| {
-        b.iter(|| trainer.train(model.decoder_mut(), &examples, &mut []).map(|report| report.steps));
+        b.iter(|| {
+            trainer
+                .train(model.decoder_mut(), &examples, &mut [])
+                .map(|report| report.steps)
+        });
     });
     group.finish();
 }

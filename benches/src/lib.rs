@@ -17,10 +17,12 @@ use grsap_replay::model::ChatModel;
 /// When it cannot be fetched or loaded: a bench has nothing to measure then.
 #[allow(clippy::panic)]
 pub fn model(device: &Device) -> ChatModel {
-    let path = std::env::var_os("GRSAP_BENCH_MODEL").map(PathBuf::from).unwrap_or_else(|| {
-        assets::Assets::open(None, Arc::new(()))
-            .and_then(|assets| assets.smollm2())
-            .unwrap_or_else(|e| panic!("{e}"))
-    });
+    let path = std::env::var_os("GRSAP_BENCH_MODEL")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            assets::Assets::open(None, Arc::new(()))
+                .and_then(|assets| assets.smollm2())
+                .unwrap_or_else(|e| panic!("{e}"))
+        });
     ChatModel::load(&path, device).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

@@ -1,6 +1,8 @@
 //! SmolLM2-135M-Instruct and all-MiniLM-L6-v2, the real files, against transformers and
 //! sentence-transformers. The fixtures and the scripts that made them are in `fixtures/`.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
 
@@ -9,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use burn::tensor::Device;
 use grsap_core::{
-    Embedder, FinishReason, Generator, Message, Perplexity, Prompt, SamplingConfig,
-    SamplingParams, Turn, cosine,
+    Embedder, FinishReason, Generator, Message, Perplexity, Prompt, SamplingConfig, SamplingParams,
+    Turn, cosine,
 };
 use grsap_model::{ChatModel, DecoderInput, EngineConfig, SentenceEncoder};
 use serde::Deserialize;
@@ -26,7 +28,9 @@ fn smollm2() -> &'static ChatModel {
 }
 
 fn fixture<T: DeserializeOwned>(path: &str) -> T {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(path);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -52,23 +56,43 @@ fn greedy_answers_are_those_of_transformers_token_for_token() {
     let model = smollm2();
     let cases: Cases<GreedyCase> = fixture("smollm2_greedy/cases.json");
     assert!(cases.cases.len() >= 30);
-    let prompts: Vec<Prompt> =
-        cases.cases.iter().map(|case| Prompt::chat(case.messages.clone())).collect();
-    let answers = model.generate(&prompts, &SamplingParams::greedy(64)).unwrap();
+    let prompts: Vec<Prompt> = cases
+        .cases
+        .iter()
+        .map(|case| Prompt::chat(case.messages.clone()))
+        .collect();
+    let answers = model
+        .generate(&prompts, &SamplingParams::greedy(64))
+        .unwrap();
     for ((case, prompt), answer) in cases.cases.iter().zip(&prompts).zip(answers) {
         let name = &case.name;
-        let rendered =
-            model.template().unwrap().render(&case.messages, Turn::NewAssistant).unwrap();
+        let rendered = model
+            .template()
+            .unwrap()
+            .render(&case.messages, Turn::NewAssistant)
+            .unwrap();
         assert_eq!(rendered, case.prompt, "{name}: rendered prompt");
-        assert_eq!(model.encode(prompt).unwrap(), case.input_ids, "{name}: prompt tokens");
+        assert_eq!(
+            model.encode(prompt).unwrap(),
+            case.input_ids,
+            "{name}: prompt tokens"
+        );
         let completion = &answer.completions[0];
         // The fixture's smallest margin between the first and the second token is far above
         // rounding, so a difference would be an error and not a near tie.
         assert!(case.margins.iter().all(|&margin| margin > 1e-3));
         assert_eq!(completion.text, case.text, "{name}: text");
-        assert_eq!(completion.num_tokens, case.output_ids.len(), "{name}: number of tokens");
+        assert_eq!(
+            completion.num_tokens,
+            case.output_ids.len(),
+            "{name}: number of tokens"
+        );
         let ended = case.output_ids.last() == Some(&2);
-        assert_eq!(completion.finish_reason == FinishReason::Eos, ended, "{name}: end");
+        assert_eq!(
+            completion.finish_reason == FinishReason::Eos,
+            ended,
+            "{name}: end"
+        );
     }
 }
 
@@ -88,13 +112,28 @@ fn open_turns_are_continued_as_in_transformers() {
     let cases: Cases<OpenCase> = fixture("smollm2_greedy/open_turns.json");
     for case in cases.cases {
         let prompt = Prompt::prefilled(case.messages.clone());
-        let rendered = model.template().unwrap().render(&case.messages, Turn::ContinueLast);
+        let rendered = model
+            .template()
+            .unwrap()
+            .render(&case.messages, Turn::ContinueLast);
         assert_eq!(rendered.unwrap(), case.prompt, "{}", case.name);
-        assert_eq!(model.encode(&prompt).unwrap(), case.input_ids, "{}", case.name);
-        let answers = model.generate(&[prompt], &SamplingParams::greedy(24)).unwrap();
+        assert_eq!(
+            model.encode(&prompt).unwrap(),
+            case.input_ids,
+            "{}",
+            case.name
+        );
+        let answers = model
+            .generate(&[prompt], &SamplingParams::greedy(24))
+            .unwrap();
         let completion = &answers[0].completions[0];
         assert_eq!(completion.text, case.text, "{}", case.name);
-        assert_eq!(completion.num_tokens, case.output_ids.len(), "{}", case.name);
+        assert_eq!(
+            completion.num_tokens,
+            case.output_ids.len(),
+            "{}",
+            case.name
+        );
     }
 }
 
@@ -121,7 +160,11 @@ fn logits_are_those_of_transformers() {
         for (&id, want) in case.top_ids.iter().zip(&case.top_logits) {
             let got = logits[id];
             let error = (got - want).abs() / want.abs();
-            assert!(error < 1e-4, "{}: logit {id} is {got}, not {want}", case.name);
+            assert!(
+                error < 1e-4,
+                "{}: logit {id} is {got}, not {want}",
+                case.name
+            );
         }
     }
 }
@@ -157,20 +200,44 @@ fn perplexities_are_those_of_transformers() {
 #[test]
 fn a_sample_depends_on_seed_prompt_and_index_alone() {
     let model = smollm2();
-    let prompts: Vec<Prompt> = ["Tell me about the sea.", "Name a colour.", "Why is it dark?"]
-        .map(|text| Prompt::chat([Message::user(text)]))
-        .to_vec();
-    let config = SamplingConfig { n: 5, max_new_tokens: 12, seed: 3, ..Default::default() };
+    let prompts: Vec<Prompt> = [
+        "Tell me about the sea.",
+        "Name a colour.",
+        "Why is it dark?",
+    ]
+    .map(|text| Prompt::chat([Message::user(text)]))
+    .to_vec();
+    let config = SamplingConfig {
+        n: 5,
+        max_new_tokens: 12,
+        seed: 3,
+        ..Default::default()
+    };
     let params = SamplingParams::new(config.clone()).unwrap();
     let together = model.generate(&prompts, &params).unwrap();
-    let narrow = EngineConfig { max_batch: 2, max_prefill_tokens: 1 };
-    let narrow = model.clone().with_engine(narrow).generate(&prompts, &params).unwrap();
+    let narrow = EngineConfig {
+        max_batch: 2,
+        max_prefill_tokens: 1,
+    };
+    let narrow = model
+        .clone()
+        .with_engine(narrow)
+        .generate(&prompts, &params)
+        .unwrap();
     assert_eq!(together, narrow, "the batch size changed a text");
     let alone = model.generate(&prompts[2..], &params).unwrap();
     assert_eq!(together[2..], alone, "the other prompts changed a text");
-    let fewer = SamplingParams::new(SamplingConfig { n: 2, ..config.clone() }).unwrap();
+    let fewer = SamplingParams::new(SamplingConfig {
+        n: 2,
+        ..config.clone()
+    })
+    .unwrap();
     let fewer = model.generate(&prompts, &fewer).unwrap();
-    assert_eq!(together[1].completions[..2], fewer[1].completions, "n changed a text");
+    assert_eq!(
+        together[1].completions[..2],
+        fewer[1].completions,
+        "n changed a text"
+    );
     let other = SamplingParams::new(SamplingConfig { seed: 4, ..config }).unwrap();
     assert_ne!(together, model.generate(&prompts, &other).unwrap());
 }
@@ -179,13 +246,17 @@ fn a_sample_depends_on_seed_prompt_and_index_alone() {
 fn a_stop_text_ends_the_answer_at_once() {
     let model = smollm2();
     let prompt = Prompt::chat([Message::user("What is the capital of France?")]);
-    let full = model.generate(&[prompt.clone()], &SamplingParams::greedy(48)).unwrap();
+    let full = model
+        .generate(&[prompt.clone()], &SamplingParams::greedy(48))
+        .unwrap();
     let full = &full[0].completions[0];
     let config = SamplingConfig {
         stop: vec!["of France".into(), "is Par".into()],
         ..SamplingConfig::greedy(48)
     };
-    let cut = model.generate(&[prompt], &SamplingParams::new(config).unwrap()).unwrap();
+    let cut = model
+        .generate(&[prompt], &SamplingParams::new(config).unwrap())
+        .unwrap();
     let cut = &cut[0].completions[0];
     assert_eq!(cut.finish_reason, FinishReason::Stop);
     assert!(full.text.starts_with(&cut.text) && !cut.text.contains("of France"));
@@ -195,9 +266,14 @@ fn a_stop_text_ends_the_answer_at_once() {
 #[test]
 fn too_long_a_prompt_is_named() {
     let prompts = ["short".to_owned(), "word ".repeat(9000)].map(Prompt::Text);
-    let error = smollm2().generate(&prompts, &SamplingParams::greedy(8)).unwrap_err();
+    let error = smollm2()
+        .generate(&prompts, &SamplingParams::greedy(8))
+        .unwrap_err();
     let error = error.to_string();
-    assert!(error.starts_with("input 1 has 900") && error.ends_with("the limit is 8184"), "{error}");
+    assert!(
+        error.starts_with("input 1 has 900") && error.ends_with("the limit is 8184"),
+        "{error}"
+    );
 }
 
 #[derive(Deserialize)]
@@ -214,7 +290,11 @@ fn embeddings_are_those_of_sentence_transformers() {
     let got = encoder.embed(&texts).unwrap();
     for (case, got) in cases.cases.iter().zip(got.chunks_exact(encoder.dim())) {
         for (got, want) in got.iter().zip(&case.embedding) {
-            assert!((got - want).abs() < 1e-4, "{:?}: {got}, not {want}", case.text);
+            assert!(
+                (got - want).abs() < 1e-4,
+                "{:?}: {got}, not {want}",
+                case.text
+            );
         }
         assert!((cosine(got, got) - 1.0).abs() < 1e-5);
     }
@@ -233,14 +313,27 @@ fn texts_are_encoded_and_decoded_as_in_transformers() {
     let tokenizer = smollm2().tokenizer();
     let cases: Cases<TokenCase> = fixture("chat_templates/tokenized.json");
     for case in cases.cases {
-        assert_eq!(tokenizer.encode(&case.text).unwrap(), case.input_ids, "{:?}", case.text);
-        assert_eq!(tokenizer.decode(&case.input_ids, false).unwrap(), case.decoded);
+        assert_eq!(
+            tokenizer.encode(&case.text).unwrap(),
+            case.input_ids,
+            "{:?}",
+            case.text
+        );
+        assert_eq!(
+            tokenizer.decode(&case.input_ids, false).unwrap(),
+            case.decoded
+        );
         let mut stream = tokenizer.stream_decoder();
         case.input_ids.iter().for_each(|&id| {
             stream.push(id);
         });
         stream.finish();
-        assert_eq!(stream.text(), case.decoded_without_special, "{:?}", case.text);
+        assert_eq!(
+            stream.text(),
+            case.decoded_without_special,
+            "{:?}",
+            case.text
+        );
     }
 }
 

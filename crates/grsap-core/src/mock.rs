@@ -123,7 +123,11 @@ impl Guard for MockGuard {
             .iter()
             .map(|exchange| {
                 let text = exchange.response;
-                if self.garbled.as_ref().is_some_and(|word| text.contains(word)) {
+                if self
+                    .garbled
+                    .as_ref()
+                    .is_some_and(|word| text.contains(word))
+                {
                     return Verdict {
                         response: Safety::Unparsed,
                         refusal: None,
@@ -132,7 +136,11 @@ impl Guard for MockGuard {
                 }
                 let harmful = self.harmful.iter().any(|word| text.contains(word));
                 Verdict {
-                    response: if harmful { Safety::Unsafe } else { Safety::Safe },
+                    response: if harmful {
+                        Safety::Unsafe
+                    } else {
+                        Safety::Safe
+                    },
                     refusal: Some(text.contains("cannot") || text.contains("can't")),
                     raw: format!("harmful: {harmful}"),
                 }

@@ -161,15 +161,63 @@ mod tests {
     fn every_field_is_checked() {
         let ok = SamplingConfig::default();
         let cases = [
-            ("temperature", SamplingConfig { temperature: -0.1, ..ok.clone() }),
-            ("temperature", SamplingConfig { temperature: f64::NAN, ..ok.clone() }),
-            ("temperature", SamplingConfig { temperature: f64::INFINITY, ..ok.clone() }),
-            ("top_p", SamplingConfig { top_p: 0.0, ..ok.clone() }),
-            ("top_p", SamplingConfig { top_p: f64::NAN, ..ok.clone() }),
-            ("top_k", SamplingConfig { top_k: Some(0), ..ok.clone() }),
-            ("max_new_tokens", SamplingConfig { max_new_tokens: 0, ..ok.clone() }),
+            (
+                "temperature",
+                SamplingConfig {
+                    temperature: -0.1,
+                    ..ok.clone()
+                },
+            ),
+            (
+                "temperature",
+                SamplingConfig {
+                    temperature: f64::NAN,
+                    ..ok.clone()
+                },
+            ),
+            (
+                "temperature",
+                SamplingConfig {
+                    temperature: f64::INFINITY,
+                    ..ok.clone()
+                },
+            ),
+            (
+                "top_p",
+                SamplingConfig {
+                    top_p: 0.0,
+                    ..ok.clone()
+                },
+            ),
+            (
+                "top_p",
+                SamplingConfig {
+                    top_p: f64::NAN,
+                    ..ok.clone()
+                },
+            ),
+            (
+                "top_k",
+                SamplingConfig {
+                    top_k: Some(0),
+                    ..ok.clone()
+                },
+            ),
+            (
+                "max_new_tokens",
+                SamplingConfig {
+                    max_new_tokens: 0,
+                    ..ok.clone()
+                },
+            ),
             ("n", SamplingConfig { n: 0, ..ok.clone() }),
-            ("stop", SamplingConfig { stop: vec![String::new()], ..ok.clone() }),
+            (
+                "stop",
+                SamplingConfig {
+                    stop: vec![String::new()],
+                    ..ok.clone()
+                },
+            ),
         ];
         for (field, config) in cases {
             assert_eq!(SamplingParams::new(config).unwrap_err().field, field);

@@ -39,15 +39,17 @@ impl Dropout {
     /// What element `index` is multiplied by: 0, or 1 / (1 - p).
     #[inline(always)]
     pub(crate) fn factor(&self, index: usize) -> f32 {
-        // SplitMix64's finaliser over a Weyl sequence: one draw for each index, in any order.
-        let mut z = self
-            .seed
-            .wrapping_add((index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        let threshold = (self.p * 4_294_967_296.0) as u64;
-        if (z >> 32) < threshold {
+        // A 32-bit integer hash (two multiplications, five shifts) over a Weyl sequence: one draw
+        // for each index, in any order, in vector code.
+        let mut z = (index as u32)
+            .wrapping_mul(0x9E37_79B9)
+            .wrapping_add(self.seed as u32);
+        z = (z ^ (z >> 16)).wrapping_mul(0x7FEB_352D);
+        z ^= (z >> 15) ^ (self.seed >> 32) as u32;
+        z = z.wrapping_mul(0x846C_A68B);
+        z ^= z >> 16;
+        let threshold = (self.p * 4_294_967_296.0) as u32;
+        if z < threshold {
             0.0
         } else {
             (1.0 / (1.0 - self.p)) as f32

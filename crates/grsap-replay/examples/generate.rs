@@ -8,12 +8,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
 use clap::Parser;
-use grsap_replay::core::{
-    FinishReason, Generator, Message, Prompt, SamplingConfig, SamplingParams,
-};
-use grsap_replay::model::ChatModel;
+use grsap_replay::core::FinishReason;
+use grsap_replay::prelude::*;
 use serde_json::json;
 
 /// Lets a chat model answer one prompt.
@@ -67,7 +64,11 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let device = device(&args.device)?;
     let params = SamplingParams::new(SamplingConfig {
-        temperature: if args.greedy { 0.0 } else { args.temperature.unwrap_or(1.0) },
+        temperature: if args.greedy {
+            0.0
+        } else {
+            args.temperature.unwrap_or(1.0)
+        },
         top_p: args.top_p.unwrap_or(1.0),
         top_k: args.top_k,
         max_new_tokens: args.max_new_tokens,

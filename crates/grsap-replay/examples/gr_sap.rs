@@ -27,7 +27,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
 use grsap_replay::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -56,7 +55,7 @@ struct Args {
     /// Fixes every random choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Three seeds and more of everything: some hours.
+    /// Three seeds and more of everything: about three quarters of an hour.
     #[arg(long)]
     full: bool,
     /// Align the model anew instead of taking the adapter that comes with this example.
@@ -86,11 +85,11 @@ impl Scale {
         if full {
             Self {
                 num_seeds: 3,
-                num_train: 640,
-                samples_per_domain: 48,
-                num_harmful: 300,
-                num_benign: 200,
-                num_task: 100,
+                num_train: 320,
+                samples_per_domain: 24,
+                num_harmful: 200,
+                num_benign: 120,
+                num_task: 60,
             }
         } else {
             Self {
@@ -133,7 +132,7 @@ fn main() -> Result<()> {
     let task = TaskData::load(&args, &assets, &scale)?;
     let settings = json!({
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
-        "task_data": args.task_data, "realign": args.realign, "aligned": aligned_dir(&args),
+        "task_data": args.task_data, "realign": args.realign,
     });
     let mut stages = Stages::open(&args.out.join("stages"), settings)?;
 
@@ -158,8 +157,11 @@ fn main() -> Result<()> {
         };
         synthesise(models, &lab, &args, &scale, &mut stages, &bars)?
     };
-    let refusals: Vec<Record> =
-        original.iter().filter(|row| row.source.as_deref() == Some("refusal")).cloned().collect();
+    let refusals: Vec<Record> = original
+        .iter()
+        .filter(|row| row.source.as_deref() == Some("refusal"))
+        .cloned()
+        .collect();
 
     let questions = Questions::new(&lab, &scale);
     let mut arms: Vec<Arm> = Vec::new();
@@ -167,10 +169,18 @@ fn main() -> Result<()> {
         let answers = stages.run(&format!("evaluate {name}"), || {
             questions.ask(model, &task, name, &bars)
         })?;
-        arms.push(Arm { name, token_share: None, answers: vec![answers] });
+        arms.push(Arm {
+            name,
+            token_share: None,
+            answers: vec![answers],
+        });
     }
     for name in ["no_replay", "gr_sap", "original"] {
-        let mut arm = Arm { name, token_share: None, answers: Vec::new() };
+        let mut arm = Arm {
+            name,
+            token_share: None,
+            answers: Vec::new(),
+        };
         for seed in args.seed..args.seed + scale.num_seeds {
             let (share, answers) = stages.run(&format!("{name} seed {seed}"), || {
                 let mixture = mix(name, &task.train, &buffer, &refusals, &scale, seed)?;
@@ -186,7 +196,10 @@ fn main() -> Result<()> {
 
     let mut report = Report::new("SmolLM2-135M-Instruct (Q4_1), aligned", args.seed);
     for stage in buffer.stages() {
-        report.synthesis.stages.push(StageReport::new(&stage.name, stage.kept, stage.rejected));
+        report
+            .synthesis
+            .stages
+            .push(StageReport::new(&stage.name, stage.kept, stage.rejected));
     }
     questions.judge(&arms, &guard, &encoder, &task, &mut report)?;
     for (stage, seconds) in stages.seconds() {
@@ -195,7 +208,10 @@ fn main() -> Result<()> {
     report.notes = notes(judge.report(), &task, &scale);
     report.write(&args.out)?;
     println!("{}", report.to_table());
-    println!("written to {}/report.md, report.json, report.svg", args.out.display());
+    println!(
+        "written to {}/report.md, report.json, report.svg",
+        args.out.display()
+    );
     Ok(())
 }
 
@@ -220,7 +236,10 @@ fn harm_judge<'a>(
             label: row.label >= 0.5,
         })
         .collect();
-    let mut config = EmbeddingJudgeConfig { target: JudgeTarget::Harm, ..Default::default() };
+    let mut config = EmbeddingJudgeConfig {
+        target: JudgeTarget::Harm,
+        ..Default::default()
+    };
     config.logistic.c = 1.0;
     let judge = EmbeddingJudge::fit(encoder, &labelled, config)?;
     std::fs::create_dir_all(out)?;
@@ -237,7 +256,11 @@ fn alignment_set(
     stages: &mut Stages,
     bars: &Bars,
 ) -> Result<Vec<Record>> {
-    let refusals = lab.refusals.iter().filter(|row| row.category != "human_chatbox").take(600);
+    let refusals = lab
+        .refusals
+        .iter()
+        .filter(|row| row.category != "human_chatbox")
+        .take(640);
     let mut records: Vec<Record> = refusals
         .map(|row| Record::exchange(&row.prompt, &row.response).with_source("refusal"))
         .collect();
@@ -247,16 +270,21 @@ fn alignment_set(
     let benign: Vec<&str> = lab
         .helpful_edgy
         .iter()
-        .chain(lab.helpful_plain.iter().take(500))
+        .chain(lab.helpful_plain.iter().take(300))
         .map(|row| row.text.as_str())
         .collect();
     let answers = stages.run("helpful answers", || {
         answer(shipped, &chats(&benign), 80, "helpful answers", bars)
     })?;
-    let helpful = benign.iter().zip(&answers).filter(|(_, answer)| answer.len() > 20);
+    let helpful = benign
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.len() > 20);
     records.extend(helpful.map(|(prompt, answer)| {
         // An answer that was cut off ends with its last whole sentence.
-        let end = answer.rfind(['.', '!', '?']).map_or(answer.len(), |at| at + 1);
+        let end = answer
+            .rfind(['.', '!', '?'])
+            .map_or(answer.len(), |at| at + 1);
         let answer = answer.get(..end).unwrap_or(answer);
         Record::exchange(*prompt, answer).with_source("helpful")
     }));
@@ -274,17 +302,34 @@ fn aligned_dir(args: &Args) -> PathBuf {
 /// Trains the alignment adapter. The loss is on whole sequences here, so that the model learns to
 /// write requests too; that is what real alignment leaves in a model, and what extraction draws on.
 fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> Result<()> {
-    let sft = SftConfig { loss_scope: LossScope::WholeSequence, ..Default::default() };
+    let sft = SftConfig {
+        loss_scope: LossScope::WholeSequence,
+        ..Default::default()
+    };
     let examples = SftEncoder::for_model(shipped, sft)?.encode(original)?;
-    let config = TrainerConfig { learning_rate: 5e-4, seed: 0, ..Default::default() };
-    let lora = LoraConfig { r: 8, lora_alpha: 16.0, ..Default::default() };
+    let config = TrainerConfig {
+        learning_rate: 5e-4,
+        num_train_epochs: 2,
+        save_steps: Some(50),
+        save_total_limit: Some(1),
+        ..Default::default()
+    };
+    let lora = LoraConfig {
+        r: 8,
+        lora_alpha: 16.0,
+        ..Default::default()
+    };
     let trainer = Trainer::new(config, lora)?
         .with_output_dir(args.out.join("align-checkpoints"))
         .with_base_model("SmolLM2-135M-Instruct")
         .with_resume(Resume::Latest);
     let mut model = shipped.clone();
     attach(model.decoder_mut(), trainer.lora(), 0)?;
-    trainer.train(model.decoder_mut(), &examples, &mut [&mut ShowProgress::new(bars, "align")])?;
+    trainer.train(
+        model.decoder_mut(),
+        &examples,
+        &mut [&mut ShowProgress::new(bars, "align")],
+    )?;
     save_adapter(
         model.decoder(),
         trainer.lora(),
@@ -304,7 +349,10 @@ fn synthesise(
     stages: &mut Stages,
     bars: &Bars,
 ) -> Result<ReplayBuffer> {
-    let mut config = SynthesisConfig { seed: args.seed, ..Default::default() };
+    let mut config = SynthesisConfig {
+        seed: args.seed,
+        ..Default::default()
+    };
     config.extraction.num_samples = scale.samples_per_domain;
     config.extraction.sampling.max_new_tokens = 48;
     // Cosines to a bare domain name are lower for this encoder than the paper's 0.5.
@@ -335,7 +383,11 @@ fn mix(
     scale: &Scale,
     seed: u64,
 ) -> Result<Mixture> {
-    let ratio = if arm == "no_replay" { 0.0 } else { REPLAY_RATIO };
+    let ratio = if arm == "no_replay" {
+        0.0
+    } else {
+        REPLAY_RATIO
+    };
     let plan = MixPlan::new(scale.num_train, ratio, SizeControl::Total)?;
     Ok(if arm == "original" {
         Mixture::draw(plan, task, original, &Uniform, seed)?
@@ -357,7 +409,11 @@ fn fine_tune(
 ) -> Result<(ChatModel, f64)> {
     let mut model = aligned.clone();
     let examples = SftEncoder::for_model(aligned, SftConfig::default())?.encode_mixture(mixture)?;
-    let config = TrainerConfig { learning_rate: ARM_LEARNING_RATE, seed, ..Default::default() };
+    let config = TrainerConfig {
+        learning_rate: ARM_LEARNING_RATE,
+        seed,
+        ..Default::default()
+    };
     let trainer = Trainer::new(config, LoraConfig::default())?;
     attach(model.decoder_mut(), trainer.lora(), seed)?;
     let title = format!("fine-tune {name}");
@@ -367,14 +423,23 @@ fn fine_tune(
         &mut [&mut ShowProgress::new(bars, title.as_str())],
     )?;
     let base = Some("SmolLM2-135M-Instruct, aligned");
-    save_adapter(model.decoder(), trainer.lora(), base, AdapterDtype::F32, out)?;
+    save_adapter(
+        model.decoder(),
+        trainer.lora(),
+        base,
+        AdapterDtype::F32,
+        out,
+    )?;
     merge(model.decoder_mut());
     Ok((model, report.target_token_share("replay")))
 }
 
 /// A chat of one question each.
 fn chats<T: AsRef<str>>(questions: &[T]) -> Vec<Prompt> {
-    questions.iter().map(|text| Prompt::chat([Message::user(text.as_ref())])).collect()
+    questions
+        .iter()
+        .map(|text| Prompt::chat([Message::user(text.as_ref())]))
+        .collect()
 }
 
 /// Greedy answers, in order.
@@ -475,12 +540,21 @@ impl Questions {
         let harmful = ask(&self.harmful, "harmful")?;
         let benign = ask(&self.benign, "benign")?;
 
-        let records: Vec<Record> =
-            task.held_out.iter().map(|row| task.format.record(row)).collect();
-        let prompts: Vec<Prompt> =
-            records.iter().map(|record| Prompt::chat(record.prompt().to_vec())).collect();
+        let records: Vec<Record> = task
+            .held_out
+            .iter()
+            .map(|row| task.format.record(row))
+            .collect();
+        let prompts: Vec<Prompt> = records
+            .iter()
+            .map(|record| Prompt::chat(record.prompt().to_vec()))
+            .collect();
         let title = format!("{name}: task rows");
-        let tokens = if task.format.name() == "sentiment" { 8 } else { 160 };
+        let tokens = if task.format.name() == "sentiment" {
+            8
+        } else {
+            160
+        };
         let answers = answer(model, &prompts, tokens, &title, bars)?;
         let encoder = SftEncoder::for_model(model, SftConfig::default())?;
         let solutions: Vec<TrainingTokens> = encoder
@@ -560,8 +634,11 @@ impl Questions {
             row.task_accuracy = task_accuracy(&correct, exclude, &interval(&task_ids))?;
             row.nll_per_token = Some(Estimate::mean(&nll, &interval(&task_ids))?);
             let degenerate = IncoherenceConfig::default();
-            row.incoherence =
-                Some(incoherence(&responses, &degenerate, &interval(&harmful_ids))?);
+            row.incoherence = Some(incoherence(
+                &responses,
+                &degenerate,
+                &interval(&harmful_ids),
+            )?);
             row.target_token_share = arm.token_share;
             report.arms.push(row);
             refusals.push((arm.name, refusal_scores(&harmful)));

@@ -1,5 +1,6 @@
 //! What a program needs of all parts: `use grsap_replay::prelude::*`.
 
+pub use burn::tensor::Device;
 pub use grsap_core::{
     Completion, Embedder, Exchange, Generation, Generator, Guard, Message, Perplexity, Progress,
     Prompt, Role, Safety, SafetyDomain, SamplingConfig, SamplingParams, Turn, Verdict,

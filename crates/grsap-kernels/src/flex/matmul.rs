@@ -67,8 +67,8 @@ pub(super) fn nn(
     if m == 0 || n == 0 {
         return;
     }
-    let row_block = rows_per_block(m, k);
-    let col_block = 64;
+    // Enough tasks for a few threads; each packs its strips of `b` once for all its rows.
+    let (row_block, col_block) = (m.div_ceil(2).clamp(96, 512), 64);
     let (num_row_blocks, num_col_blocks) = (m.div_ceil(row_block), n.div_ceil(col_block));
     let c = SharedMut(c.as_mut_ptr());
     let task = |index: usize| {
@@ -218,6 +218,13 @@ simd_fn! {
     ) = nn_block_body
 }
 
+/// Terms that are summed in registers before they are added to the result: keeps a strip of the
+/// right matrix in the L2 cache, and long sums accurate.
+const DEPTH: usize = 1024;
+
+/// From this many rows on, copying a strip together costs less than walking over it row by row.
+const PACK_ROWS: usize = 24;
+
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 unsafe fn nn_block_body<S: Simd>(
@@ -231,120 +238,105 @@ unsafe fn nn_block_body<S: Simd>(
     alpha: f32,
     into: Store,
 ) {
-    // SAFETY: as in `nt_block_body`.
-    unsafe {
-        let mut first = 0;
-        while first < k {
-            let depth = DEPTH.min(k - first);
-            let into = if first == 0 { into } else { Store::Accumulate };
-            nn_panel::<S>(a, b, c, rows, cols, n, k, (first, depth), alpha, into);
-            first += depth;
-        }
-        if k == 0 && into == Store::Overwrite {
-            for i in rows.0..rows.1 {
-                for j in cols.0..cols.1 {
-                    *c.at(i * n + j) = 0.0;
-                }
-            }
-        }
-    }
-}
-
-/// Terms that are summed in registers before they are added to the result: keeps a strip of the
-/// right matrix in the L2 cache, and long sums accurate.
-const DEPTH: usize = 1024;
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn nn_panel<S: Simd>(
-    a: &[f32],
-    b: &[f32],
-    c: SharedMut,
-    rows: (usize, usize),
-    cols: (usize, usize),
-    n: usize,
-    stride: usize,
-    (first, k): (usize, usize),
-    alpha: f32,
-    into: Store,
-) {
-    // SAFETY: as in `nt_block_body`; first + k is at most the inner length.
-    unsafe {
+    let width = 4 * S::LANES;
+    let mut strip = Vec::new();
+    let mut first = 0;
+    // Once even for k = 0, which stores zeros.
+    while first == 0 || first < k {
+        let depth = DEPTH.min(k - first);
+        let into = if first == 0 { into } else { Store::Accumulate };
         let mut j = cols.0;
         while j < cols.1 {
-            let left = cols.1 - j;
-            let pb = b.as_ptr().add(first * n + j);
-            let mut i = rows.0;
-            while i < rows.1 {
-                let pa = a.as_ptr().add(i * stride + first);
-                let pc = c.at(i * n + j);
-                let six = rows.1 - i >= 6;
-                i += if left >= 4 * S::LANES {
-                    match six {
-                        true => nn_tile::<S, 6, 4>(pa, pb, pc, n, stride, k, alpha, into),
-                        false => nn_tile::<S, 1, 4>(pa, pb, pc, n, stride, k, alpha, into),
-                    }
-                } else if left >= S::LANES {
-                    match six {
-                        true => nn_tile::<S, 6, 1>(pa, pb, pc, n, stride, k, alpha, into),
-                        false => nn_tile::<S, 1, 1>(pa, pb, pc, n, stride, k, alpha, into),
-                    }
+            let left = (cols.1 - j).min(width);
+            // SAFETY: rows and cols lie within a, b and c, whose sizes the caller checked; the
+            // tasks' rectangles of c are disjoint; the strip has `depth` rows of `width` floats.
+            unsafe {
+                let (pb, stride) = if left == width && rows.1 - rows.0 < PACK_ROWS {
+                    (b.as_ptr().add(first * n + j), n)
                 } else {
-                    for col in 0..left {
-                        let mut value = 0.0;
-                        for p in 0..k {
-                            value += *pa.add(p) * *pb.add(p * n + col);
-                        }
-                        put(pc.add(col), alpha * value, into);
+                    strip.clear();
+                    for row in b.chunks_exact(n).skip(first).take(depth) {
+                        strip.extend_from_slice(&row[j..j + left]);
+                        strip.resize(strip.len() + width - left, 0.0);
                     }
-                    1
+                    (strip.as_ptr(), width)
                 };
+                let mut i = rows.0;
+                while i < rows.1 {
+                    let pa = a.as_ptr().add(i * k + first);
+                    let tile = Tile {
+                        pa,
+                        a_stride: k,
+                        pb,
+                        b_stride: stride,
+                        depth,
+                    };
+                    let to = (c.at(i * n + j), n, left);
+                    i += match rows.1 - i {
+                        6.. => nn_tile::<S, 6>(tile, to, alpha, into),
+                        4.. => nn_tile::<S, 4>(tile, to, alpha, into),
+                        2.. => nn_tile::<S, 2>(tile, to, alpha, into),
+                        _ => nn_tile::<S, 1>(tile, to, alpha, into),
+                    };
+                }
             }
-            j += if left >= 4 * S::LANES {
-                4 * S::LANES
-            } else if left >= S::LANES {
-                S::LANES
-            } else {
-                left
-            };
+            j += left;
         }
+        first += depth.max(1);
     }
 }
 
+/// Where a tile of the result comes from.
+#[derive(Clone, Copy)]
+struct Tile {
+    pa: *const f32,
+    a_stride: usize,
+    pb: *const f32,
+    b_stride: usize,
+    depth: usize,
+}
+
+/// M rows of four vectors; only the first `left` columns are stored.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn nn_tile<S: Simd, const M: usize, const N: usize>(
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    n: usize,
-    stride: usize,
-    k: usize,
+unsafe fn nn_tile<S: Simd, const M: usize>(
+    tile: Tile,
+    (c, n, left): (*mut f32, usize, usize),
     alpha: f32,
     into: Store,
 ) -> usize {
-    // SAFETY: the caller gives M rows of a, k rows of b and an M x (N vectors) corner of b and c.
+    // SAFETY: the caller gives M rows of a, `depth` rows of four vectors of b, and an M x `left`
+    // corner of c.
     unsafe {
-        let mut sums = [[S::zero(); N]; M];
-        for p in 0..k {
-            let row = b.add(p * n);
-            let vb: [S::V; N] = std::array::from_fn(|j| S::load(row.add(j * S::LANES)));
+        let mut sums = [[S::zero(); 4]; M];
+        for p in 0..tile.depth {
+            let row = tile.pb.add(p * tile.b_stride);
+            let vb: [S::V; 4] = std::array::from_fn(|j| S::load(row.add(j * S::LANES)));
             for (i, sums) in sums.iter_mut().enumerate() {
-                let va = S::splat(*a.add(i * stride + p));
+                let va = S::splat(*tile.pa.add(i * tile.a_stride + p));
                 for (sum, &vb) in sums.iter_mut().zip(&vb) {
                     *sum = S::fma(va, vb, *sum);
                 }
             }
         }
-        let alpha = S::splat(alpha);
+        let scale = S::splat(alpha);
         for (i, row) in sums.iter().enumerate() {
-            for (j, &sum) in row.iter().enumerate() {
-                let to = c.add(i * n + j * S::LANES);
-                let value = match into {
-                    Store::Overwrite => S::mul(alpha, sum),
-                    Store::Accumulate => S::fma(alpha, sum, S::load(to)),
-                };
-                S::store(to, value);
+            if left == 4 * S::LANES {
+                for (j, &sum) in row.iter().enumerate() {
+                    let to = c.add(i * n + j * S::LANES);
+                    let value = match into {
+                        Store::Overwrite => S::mul(scale, sum),
+                        Store::Accumulate => S::fma(scale, sum, S::load(to)),
+                    };
+                    S::store(to, value);
+                }
+            } else {
+                let mut values = [0.0f32; 64];
+                for (j, &sum) in row.iter().enumerate() {
+                    S::store(values.as_mut_ptr().add(j * S::LANES), S::mul(scale, sum));
+                }
+                for (j, &value) in values.iter().enumerate().take(left) {
+                    put(c.add(i * n + j), value, into);
+                }
             }
         }
     }

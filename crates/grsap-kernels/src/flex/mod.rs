@@ -179,7 +179,9 @@ impl FusedBackward for Flex {
             1.0,
             Store::Overwrite,
         );
-        nt(&low, b.data(), &mut y, (m, n, r), 1.0, Store::Accumulate);
+        // As `low · (bᵀ)`: the rows of bᵀ are long, which the product likes.
+        let b_t = matmul::transposed(b.data(), n, r);
+        nn(&low, &b_t, &mut y, (m, n, r), 1.0, Store::Accumulate);
         (tensor(y, [m, n]), tensor(low, [m, r]))
     }
 
@@ -209,12 +211,9 @@ impl FusedBackward for Flex {
         );
 
         let mut dx = vec![0.0; m * k];
-        match dropout {
-            None => nn(&dlow, a.data(), &mut dx, (m, k, r), 1.0, Store::Overwrite),
-            Some(dropout) => {
-                nn(&dlow, a.data(), &mut dx, (m, k, r), 1.0, Store::Overwrite);
-                dx = elementwise::dropout(&dx, dropout);
-            }
+        nn(&dlow, a.data(), &mut dx, (m, k, r), 1.0, Store::Overwrite);
+        if let Some(dropout) = dropout {
+            dx = elementwise::dropout(&dx, dropout);
         }
         nn(
             dy.data(),
@@ -235,7 +234,6 @@ impl FusedBackward for Flex {
             Store::Overwrite,
         );
 
-        // As bᵀ first: its rows are long, which the product likes.
         let mut db_t = vec![0.0; r * n];
         tn(
             low.data(),

@@ -28,7 +28,11 @@ struct Kept<T> {
 impl Stages {
     pub(crate) fn open(dir: &Path, settings: Value) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Self { dir: dir.to_owned(), settings, seconds: Vec::new() })
+        Ok(Self {
+            dir: dir.to_owned(),
+            settings,
+            seconds: Vec::new(),
+        })
     }
 
     /// The kept result of stage `name`, if it was made with the same settings; else what `run`
@@ -38,7 +42,9 @@ impl Stages {
         name: &str,
         run: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let path = self.dir.join(format!("{}.json", name.replace(['/', ' '], "-")));
+        let path = self
+            .dir
+            .join(format!("{}.json", name.replace(['/', ' '], "-")));
         if let Some(kept) = self.kept(&path) {
             self.seconds.push((name.to_owned(), kept.seconds));
             return Ok(kept.result);
@@ -46,7 +52,11 @@ impl Stages {
         let start = Instant::now();
         let result = run().with_context(|| format!("stage `{name}`"))?;
         let seconds = start.elapsed().as_secs_f64();
-        let kept = Kept { settings: self.settings.clone(), seconds, result };
+        let kept = Kept {
+            settings: self.settings.clone(),
+            seconds,
+            result,
+        };
         grsap_replay::data::write_atomic(&path, &serde_json::to_vec(&kept)?)?;
         self.seconds.push((name.to_owned(), seconds));
         Ok(kept.result)
