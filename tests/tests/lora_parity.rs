@@ -153,23 +153,28 @@ fn check_top_logits(decoder: &Decoder, cases: &[Case], tolerance: f32) {
 }
 
 /// Loss, gradients, clipping, optimiser and files of one step.
-fn check_step(mut decoder: Decoder, config: &LoraConfig, dir: &str, step: &Step) {
+fn check_step(mut decoder: Decoder, config: &LoraConfig, dir: &str, step: &Step, per_factor: f64) {
     let examples: Vec<SftExample> = step.cases.iter().map(Case::example).collect();
     check_top_logits(&decoder, &step.cases, 2e-3);
 
     let got = gradients(&mut decoder, &examples);
-    println!("{dir}: loss {} expected {}", got.loss, step.loss);
     close(got.loss, step.loss, 1e-5, "loss");
     assert_eq!(got.num_target_tokens, step.num_target_tokens);
     let factors = AdapterFactors::of(&decoder);
     let expected = tensors(&format!("{dir}/grads.safetensors"), &factors);
-    let mut worst = 0.0_f64;
+    let (mut off, mut whole) = (Vec::new(), Vec::new());
     for (((name, _), got), expected) in factors.iter().zip(&got.gradients).zip(&expected) {
         let error = relative_error(got, expected);
-        worst = worst.max(error);
-        assert!(error <= 1e-4, "gradient of {name}: off by {error:.1e}");
+        assert!(
+            error <= per_factor,
+            "gradient of {name}: off by {error:.1e}"
+        );
+        let (got, expected) = (values(got), values(expected));
+        off.extend(got.iter().zip(&expected).map(|(a, b)| a - b));
+        whole.extend(expected);
     }
-    println!("{dir}: worst gradient error {worst:.1e}");
+    let error = norm(off) / norm(whole);
+    assert!(error <= 1e-4, "gradient: off by {error:.1e}");
 
     let mut clipped = got.gradients;
     let grad_norm = clip_grad_norm(&mut clipped, None).unwrap();
@@ -285,7 +290,7 @@ fn the_tiny_model_has_the_logits_of_transformers() {
 fn a_step_of_the_tiny_model_is_that_of_peft() {
     let (decoder, config) = tiny_with_adapter();
     let step: Step = json("lora_tiny/step.json");
-    check_step(decoder, &config, "lora_tiny", &step);
+    check_step(decoder, &config, "lora_tiny", &step, 1e-5);
 }
 
 #[derive(Deserialize)]
@@ -404,7 +409,6 @@ fn runs_of_the_tiny_model_are_those_of_transformers() {
                 count += 1;
             }
         }
-        println!("{}: factors off by at most {worst:.1e}", run.name);
         assert!(worst <= 1e-3, "{}: factors off by {worst:.1e}", run.name);
         assert!(sum / f64::from(count) <= 1e-5, "{}", run.name);
     }
@@ -423,5 +427,8 @@ fn a_step_of_smollm2_is_that_of_peft() {
     }
     let config = load_adapter(model.decoder_mut(), fixture("lora_step/adapter")).unwrap();
     assert_eq!(config.layers_to_transform, Some(vec![0, 29]));
-    check_step(model.decoder().clone(), &config, "lora_step", &step);
+    // PyTorch sums 49,152 exponentials in single precision, which puts the fixture's loss 6e-6 and
+    // the gradient of its worst factor 1e-4 beside what PyTorch gives with a loss in double
+    // precision; ours is within 2e-5 of that. Hence the room for single factors.
+    check_step(model.decoder().clone(), &config, "lora_step", &step, 1.5e-4);
 }
