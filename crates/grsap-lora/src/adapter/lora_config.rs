@@ -116,10 +116,8 @@ impl LoraConfig {
             let reason = format!("must be in [0, 1), got {}", self.lora_dropout);
             return invalid("lora_dropout", reason);
         }
-        if let TargetModules::Names(names) = &self.target_modules {
-            if names.is_empty() {
-                return invalid("target_modules", "names no module".into());
-            }
+        if self.target_modules == TargetModules::Names(Vec::new()) {
+            return invalid("target_modules", "names no module".into());
         }
         if self.layers_to_transform.as_ref().is_some_and(Vec::is_empty) {
             return invalid("layers_to_transform", "names no layer".into());
