@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench engine`; `GRSAP_BENCH_MODEL=FILE-or-DIR` names another model.
 
+#![allow(clippy::expect_used)] // nothing to measure then
+
 use burn::tensor::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use grsap_benches::model;

@@ -43,9 +43,12 @@ fn ragged_attention(c: &mut Criterion) {
         b.iter(|| attention(q.clone(), k.clone(), v.clone(), shape, &segments));
     });
     let last: Vec<_> = (0..8)
-        .map(|i| Segment {
-            queries: i..i + 1,
-            keys: vec![i * 128..(i + 1) * 128],
+        .map(|i| {
+            let keys = i * 128..(i + 1) * 128;
+            Segment {
+                queries: i..i + 1,
+                keys: Vec::from([keys]),
+            }
         })
         .collect();
     let q = random(8, 576);

@@ -1,6 +1,8 @@
 //! LoRA against transformers and PEFT: one step and whole runs of a tiny Llama, one step of
 //! SmolLM2. The fixtures and the scripts that made them are in `fixtures/`.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
 

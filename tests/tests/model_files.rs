@@ -1,5 +1,7 @@
 //! Model files against the packages that define them: GGUF values, rendered chats.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+
 use std::path::PathBuf;
 
 use grsap_replay::core::{Message, Turn};

@@ -247,7 +247,7 @@ fn a_stop_text_ends_the_answer_at_once() {
     let model = smollm2();
     let prompt = Prompt::chat([Message::user("What is the capital of France?")]);
     let full = model
-        .generate(&[prompt.clone()], &SamplingParams::greedy(48))
+        .generate(std::slice::from_ref(&prompt), &SamplingParams::greedy(48))
         .unwrap();
     let full = &full[0].completions[0];
     let config = SamplingConfig {

@@ -395,7 +395,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         backward!(LinearCrossEntropy, 1, FloatTensor<B>, |grad, dy| {
             // Row i of `grad` is the gradient of loss i alone.
-            let n = burn::backend::TensorMetadata::shape(&dy)[0];
+            let n = burn::backend::TensorMetadata::shape(&dy).num_elements();
             let dy = B::float_reshape(dy, burn::tensor::Shape::new([n, 1]));
             [B::float_mul(grad, dy)]
         });

@@ -4,6 +4,8 @@
 //! cargo run --release --example generate -- --model MODEL.gguf --prompt "Name three rivers."
 //! ```
 
+#![allow(clippy::print_stdout)] // a program, not a library
+
 use std::path::PathBuf;
 use std::time::Instant;
 

@@ -14,6 +14,8 @@
 //!
 //! A run that is interrupted goes on from its last finished stage.
 
+#![allow(clippy::print_stdout)] // a program, not a library
+
 #[path = "support/assets.rs"]
 mod assets;
 #[path = "support/bars.rs"]

@@ -306,13 +306,7 @@ pub(super) unsafe fn axpy<S: Simd>(factor: f32, x: *const f32, y: *mut f32, n: u
 pub(super) fn exp(x: f32) -> f32 {
     // Cody and Waite's reduction: x = n ln 2 + r, |r| <= ln 2 / 2.
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
-    let clamped = if x < -87.3 {
-        -87.3
-    } else if x > 88.3 {
-        88.3
-    } else {
-        x
-    };
+    let clamped = x.clamp(-87.3, 88.3);
     let shifted = clamped * std::f32::consts::LOG2_E + MAGIC;
     let n = shifted - MAGIC;
     let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;

@@ -10,7 +10,10 @@ pub(super) struct RowPool {
 impl RowPool {
     pub(super) fn new(num_rows: usize) -> Self {
         Self {
-            free: vec![0..num_rows],
+            free: Vec::from([Range {
+                start: 0,
+                end: num_rows,
+            }]),
         }
     }
 

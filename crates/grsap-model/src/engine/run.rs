@@ -316,10 +316,10 @@ impl<'a> Run<'a> {
             sequence.text.finish();
         }
         let mut text = sequence.text.text().to_owned();
-        if finish_reason == FinishReason::Stop {
-            if let Some(at) = self.stop_at(&text, 0) {
-                text.truncate(at);
-            }
+        if finish_reason == FinishReason::Stop
+            && let Some(at) = self.stop_at(&text, 0)
+        {
+            text.truncate(at);
         }
         let slot = self.completions.get_mut(sequence.job);
         if let Some(slot) = slot.and_then(|samples| samples.get_mut(sequence.sample)) {
