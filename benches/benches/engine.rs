@@ -43,33 +43,33 @@ fn prefill(c: &mut Criterion) {
     group.finish();
 }
 
-/// 32 new tokens for each of `batch` different prompts of about 64 tokens.
-fn decode(c: &mut Criterion) {
+/// Greedy answers of 1 and of 33 tokens to `batch` prompts of about 64 tokens: the difference is
+/// the decoding of 32. And 32 samples of 32 tokens from one prompt, the prompt included.
+fn generate(c: &mut Criterion) {
     let model = load().with_engine(EngineConfig {
         max_batch: 32,
-        ..Default::default()
+        max_prefill_tokens: 4096,
     });
-    let mut group = c.benchmark_group("generate 32 tokens");
+    let mut group = c.benchmark_group("generate");
     let text = |i: usize| format!("{i} {}", "the sea is wide and the sky is high ".repeat(7));
-    let params = |n| {
-        let config = SamplingConfig {
-            n,
-            max_new_tokens: 32,
-            ..Default::default()
-        };
-        SamplingParams::new(config).expect("the parameters are in range")
-    };
     for batch in [1, 8, 32] {
         let prompts: Vec<Prompt> = (0..batch).map(|i| Prompt::Text(text(i))).collect();
-        group.throughput(Throughput::Elements(batch as u64 * 32));
-        group.bench_function(format!("batch {batch}"), |b| {
-            b.iter(|| model.generate(&prompts, &params(1)));
-        });
+        for tokens in [1, 33] {
+            let params = SamplingParams::greedy(tokens);
+            group.bench_function(format!("{batch} prompts, {tokens} tokens"), |b| {
+                b.iter(|| model.generate(&prompts, &params));
+            });
+        }
     }
+    let config = SamplingConfig {
+        n: 32,
+        max_new_tokens: 32,
+        ..Default::default()
+    };
+    let params = SamplingParams::new(config).expect("the parameters are in range");
     let prompt = [Prompt::Text(text(0))];
-    group.throughput(Throughput::Elements(32 * 32));
-    group.bench_function("32 samples of one prompt", |b| {
-        b.iter(|| model.generate(&prompt, &params(32)));
+    group.bench_function("32 samples of one prompt, 32 tokens", |b| {
+        b.iter(|| model.generate(&prompt, &params));
     });
     group.finish();
 }
@@ -119,6 +119,6 @@ fn lora_step(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = prefill, decode, scoring, lora_step
+    targets = prefill, generate, scoring, lora_step
 }
 criterion_main!(benches);

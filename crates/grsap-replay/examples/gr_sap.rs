@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -57,7 +58,7 @@ struct Args {
     /// Fixes every random choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Three seeds and more of everything: about three quarters of an hour.
+    /// Three seeds and more of everything: about half an hour on two cores.
     #[arg(long)]
     full: bool,
     /// Align the model anew instead of taking the adapter that comes with this example.
@@ -88,10 +89,10 @@ impl Scale {
             Self {
                 num_seeds: 3,
                 num_train: 320,
-                samples_per_domain: 24,
-                num_harmful: 200,
-                num_benign: 120,
-                num_task: 60,
+                samples_per_domain: 16,
+                num_harmful: 150,
+                num_benign: 80,
+                num_task: 40,
             }
         } else {
             Self {
@@ -134,7 +135,7 @@ fn main() -> Result<()> {
     let task = TaskData::load(&args, &assets, &scale)?;
     let settings = json!({
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
-        "task_data": args.task_data, "realign": args.realign,
+        "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?,
     });
     let mut stages = Stages::open(&args.out.join("stages"), settings)?;
 
@@ -299,6 +300,16 @@ fn aligned_dir(args: &Args) -> PathBuf {
     } else {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/support/data/aligned")
     }
+}
+
+/// What tells one alignment adapter from another; none where it is made in this run.
+fn adapter_hash(args: &Args) -> Result<Option<String>> {
+    if args.realign {
+        return Ok(None);
+    }
+    let path = aligned_dir(args).join("adapter_model.safetensors");
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Some(digest_hex(&bytes)))
 }
 
 /// Trains the alignment adapter. The loss is on whole sequences here, so that the model learns to
