@@ -77,6 +77,8 @@ enum Task {
 struct Scale {
     num_seeds: u64,
     num_train: usize,
+    /// Longer task rows are left out of training: they are what costs time.
+    max_task_chars: usize,
     samples_per_domain: usize,
     num_harmful: usize,
     num_benign: usize,
@@ -89,6 +91,7 @@ impl Scale {
             Self {
                 num_seeds: 3,
                 num_train: 320,
+                max_task_chars: 2000,
                 samples_per_domain: 16,
                 num_harmful: 150,
                 num_benign: 80,
@@ -97,7 +100,8 @@ impl Scale {
         } else {
             Self {
                 num_seeds: 1,
-                num_train: 240,
+                num_train: 200,
+                max_task_chars: 420,
                 samples_per_domain: 10,
                 num_harmful: 100,
                 num_benign: 60,
@@ -110,7 +114,7 @@ impl Scale {
 /// Share of replay examples, and the learning rate of the arms: high, so that so short a run
 /// shows the erosion that a long one has.
 const REPLAY_RATIO: f64 = 0.1;
-const ARM_LEARNING_RATE: f64 = 5e-4;
+const ARM_LEARNING_RATE: f64 = 4e-4;
 /// Tokens of an answer to a harmful or benign prompt: enough to tell a refusal.
 const ANSWER_TOKENS: usize = 40;
 
@@ -273,7 +277,8 @@ fn alignment_set(
     let benign: Vec<&str> = lab
         .helpful_edgy
         .iter()
-        .chain(lab.helpful_plain.iter().take(300))
+        .take(130)
+        .chain(lab.helpful_plain.iter().take(150))
         .map(|row| row.text.as_str())
         .collect();
     let answers = stages.run("helpful answers", || {
@@ -321,8 +326,7 @@ fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> 
     };
     let examples = SftEncoder::for_model(shipped, sft)?.encode(original)?;
     let config = TrainerConfig {
-        learning_rate: 5e-4,
-        num_train_epochs: 2,
+        learning_rate: 8e-4,
         save_steps: Some(50),
         save_total_limit: Some(1),
         ..Default::default()
@@ -370,7 +374,7 @@ fn synthesise(
     config.extraction.sampling.max_new_tokens = 48;
     // Cosines to a bare domain name are lower for this encoder than the paper's 0.5.
     config.domain_relevance = Some(DomainRelevanceConfig {
-        threshold: Threshold::Quantile(0.1),
+        threshold: Threshold::Quantile(0.5),
         ..Default::default()
     });
     config.responses.sampling.max_new_tokens = 64;
@@ -503,7 +507,11 @@ impl TaskData {
             }
         };
         Ok(Self {
-            train: train.iter().map(|row| format.record(row)).collect(),
+            train: train
+                .iter()
+                .filter(|row| row.question.len() + row.answer.len() <= scale.max_task_chars)
+                .map(|row| format.record(row))
+                .collect(),
             held_out: held_out.into_iter().take(scale.num_task).collect(),
             format,
         })
