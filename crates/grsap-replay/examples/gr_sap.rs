@@ -113,7 +113,7 @@ impl Scale {
 
 /// Share of replay examples, and the learning rate of the arms: high, so that so short a run
 /// shows the erosion that a long one has.
-const REPLAY_RATIO: f64 = 0.1;
+const REPLAY_RATIO: f64 = 0.2;
 const ARM_LEARNING_RATE: f64 = 4e-4;
 /// Tokens of an answer to a harmful or benign prompt: enough to tell a refusal.
 const ANSWER_TOKENS: usize = 40;
@@ -139,7 +139,7 @@ fn main() -> Result<()> {
     let task = TaskData::load(&args, &assets, &scale)?;
     let settings = json!({
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
-        "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?,
+        "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?, "ratio": REPLAY_RATIO, "learning_rate": ARM_LEARNING_RATE,
     });
     let mut stages = Stages::open(&args.out.join("stages"), settings)?;
 
@@ -277,8 +277,7 @@ fn alignment_set(
     let benign: Vec<&str> = lab
         .helpful_edgy
         .iter()
-        .take(130)
-        .chain(lab.helpful_plain.iter().take(150))
+        .chain(lab.helpful_plain.iter().take(300))
         .map(|row| row.text.as_str())
         .collect();
     let answers = stages.run("helpful answers", || {
@@ -326,7 +325,8 @@ fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> 
     };
     let examples = SftEncoder::for_model(shipped, sft)?.encode(original)?;
     let config = TrainerConfig {
-        learning_rate: 8e-4,
+        learning_rate: 5e-4,
+        num_train_epochs: 2,
         save_steps: Some(50),
         save_total_limit: Some(1),
         ..Default::default()
