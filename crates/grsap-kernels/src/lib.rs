@@ -2,7 +2,7 @@
 //!
 //! Every operation has a *reference* in plain tensor operations, which runs and differentiates on
 //! every backend, and a fused version for the CPU (Burn's Flex backend, `f32`) with a hand-written
-//! backward pass. The public functions choose by the device of their input; [`reference`] names
+//! backward pass. The public functions choose by the device of their input; [`mod@reference`] names
 //! the plain versions.
 //!
 //! Sequences are not padded: all tokens of a batch stand one after another in `[tokens, width]`
