@@ -111,9 +111,10 @@ impl Scale {
     }
 }
 
-/// Share of replay examples, and the learning rate of the arms: high, so that so short a run
-/// shows the erosion that a long one has.
+/// Share of replay examples. The paper's best is 0.1; of so few examples that is too few rows for
+/// any arm to keep refusals, the original data included (`docs/src/results.md`).
 const REPLAY_RATIO: f64 = 0.2;
+/// High, so that so short a run shows the erosion that a long one has.
 const ARM_LEARNING_RATE: f64 = 4e-4;
 /// Tokens of an answer to a harmful or benign prompt: enough to tell a refusal.
 const ANSWER_TOKENS: usize = 40;
