@@ -20,10 +20,14 @@
 mod assets;
 #[path = "support/bars.rs"]
 mod bars;
+#[path = "support/evaluation.rs"]
+mod evaluation;
 #[path = "support/lab_data.rs"]
 mod lab_data;
 #[path = "support/stages.rs"]
 mod stages;
+#[path = "support/task_data.rs"]
+mod task_data;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,13 +36,15 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
-use assets::{Assets, WordProblems};
+use assets::Assets;
 use bars::Bars;
+use evaluation::{Arm, Questions, answer, chats};
 use lab_data::{LabData, PublicSets};
 use stages::Stages;
+use task_data::TaskData;
 
 /// Runs the GR-SAP experiment: align, synthesise, fine-tune, evaluate, report.
 #[derive(Parser)]
@@ -61,6 +67,9 @@ struct Args {
     /// Three seeds and more of everything: about half an hour on two cores.
     #[arg(long)]
     full: bool,
+    /// A tenth of everything: a look at the pipeline, not a result.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
     /// Align the model anew instead of taking the adapter that comes with this example.
     #[arg(long)]
     realign: bool,
@@ -86,42 +95,48 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(full: bool) -> Self {
-        if full {
+    fn new(args: &Args) -> Self {
+        let default = Self {
+            num_seeds: 1,
+            num_train: 240,
+            max_task_chars: 420,
+            samples_per_domain: 10,
+            num_harmful: 100,
+            num_benign: 60,
+            num_task: 40,
+        };
+        if args.full {
             Self {
                 num_seeds: 3,
-                num_train: 320,
-                max_task_chars: 2000,
+                num_train: 400,
                 samples_per_domain: 16,
-                num_harmful: 150,
+                num_harmful: 160,
                 num_benign: 80,
-                num_task: 40,
+                ..default
+            }
+        } else if args.quick {
+            Self {
+                num_train: 32,
+                samples_per_domain: 2,
+                num_harmful: 12,
+                num_benign: 12,
+                num_task: 4,
+                ..default
             }
         } else {
-            Self {
-                num_seeds: 1,
-                num_train: 200,
-                max_task_chars: 420,
-                samples_per_domain: 10,
-                num_harmful: 100,
-                num_benign: 60,
-                num_task: 40,
-            }
+            default
         }
     }
 }
 
-/// Share of replay examples. The paper's best is 0.1; of so few examples that is too few rows for
-/// any arm to keep refusals, the original data included (`docs/src/results.md`).
-const REPLAY_RATIO: f64 = 0.2;
+/// Share of replay examples; the paper's best.
+const REPLAY_RATIO: f64 = 0.1;
 /// High, so that so short a run shows the erosion that a long one has.
 const ARM_LEARNING_RATE: f64 = 4e-4;
-/// Tokens of an answer to a harmful or benign prompt: enough to tell a refusal.
-const ANSWER_TOKENS: usize = 40;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let scale = Scale::new(args.full);
+    let scale = Scale::new(&args);
     let bars = Arc::new(Bars::new());
     let device = Device::flex();
 
@@ -142,18 +157,20 @@ fn main() -> Result<()> {
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
         "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?, "ratio": REPLAY_RATIO, "learning_rate": ARM_LEARNING_RATE,
     });
-    let mut stages = Stages::open(&args.out.join("stages"), settings)?;
+    let mut stages = Stages::open(&args.out, &settings)?;
 
     // The judges: harm by embeddings, refusals by their words.
-    let judge = harm_judge(&assets, &encoder, &args.out)?;
+    let judge = harm_judge(&assets, &encoder, stages.dir())?;
     let guard = CombinedGuard::new(&judge, KeywordRefusal::default());
 
     let original = alignment_set(&shipped, &lab, &args, &mut stages, &bars)?;
     let mut aligned = shipped.clone();
     if args.realign {
-        stages.run("align", || align(&shipped, &original, &args, &bars))?;
+        let dir = stages.dir().to_owned();
+        stages.run("align", || align(&shipped, &original, &dir, &bars))?;
     }
-    load_adapter(aligned.decoder_mut(), aligned_dir(&args)).context("the alignment adapter")?;
+    load_adapter(aligned.decoder_mut(), aligned_dir(&args, stages.dir()))
+        .context("the alignment adapter")?;
     merge(aligned.decoder_mut());
 
     let buffer = {
@@ -190,9 +207,9 @@ fn main() -> Result<()> {
             answers: Vec::new(),
         };
         for seed in args.seed..args.seed + scale.num_seeds {
+            let out = stages.dir().join(format!("{name}-seed-{seed}"));
             let (share, answers) = stages.run(&format!("{name} seed {seed}"), || {
                 let mixture = mix(name, &task.train, &buffer, &refusals, &scale, seed)?;
-                let out = args.out.join(format!("{name}-seed-{seed}"));
                 let (model, share) = fine_tune(&aligned, &mixture, name, seed, &out, &bars)?;
                 Ok((share, questions.ask(&model, &task, name, &bars)?))
             })?;
@@ -268,7 +285,8 @@ fn alignment_set(
         .refusals
         .iter()
         .filter(|row| row.category != "human_chatbox")
-        .take(640);
+        .take(450)
+        .chain(lab.refused_commands.iter().take(300));
     let mut records: Vec<Record> = refusals
         .map(|row| Record::exchange(&row.prompt, &row.response).with_source("refusal"))
         .collect();
@@ -278,7 +296,7 @@ fn alignment_set(
     let benign: Vec<&str> = lab
         .helpful_edgy
         .iter()
-        .chain(lab.helpful_plain.iter().take(300))
+        .chain(lab.helpful_plain.iter().take(390))
         .map(|row| row.text.as_str())
         .collect();
     let answers = stages.run("helpful answers", || {
@@ -299,9 +317,9 @@ fn alignment_set(
     Ok(records)
 }
 
-fn aligned_dir(args: &Args) -> PathBuf {
+fn aligned_dir(args: &Args, run: &Path) -> PathBuf {
     if args.realign {
-        args.out.join("aligned")
+        run.join("aligned")
     } else {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/support/data/aligned")
     }
@@ -312,14 +330,14 @@ fn adapter_hash(args: &Args) -> Result<Option<String>> {
     if args.realign {
         return Ok(None);
     }
-    let path = aligned_dir(args).join("adapter_model.safetensors");
+    let path = aligned_dir(args, Path::new("")).join("adapter_model.safetensors");
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Some(digest_hex(&bytes)))
 }
 
 /// Trains the alignment adapter. The loss is on whole sequences here, so that the model learns to
 /// write requests too; that is what real alignment leaves in a model, and what extraction draws on.
-fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> Result<()> {
+fn align(shipped: &ChatModel, original: &[Record], dir: &Path, bars: &Bars) -> Result<()> {
     let sft = SftConfig {
         loss_scope: LossScope::WholeSequence,
         ..Default::default()
@@ -327,7 +345,6 @@ fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> 
     let examples = SftEncoder::for_model(shipped, sft)?.encode(original)?;
     let config = TrainerConfig {
         learning_rate: 5e-4,
-        num_train_epochs: 2,
         save_steps: Some(50),
         save_total_limit: Some(1),
         ..Default::default()
@@ -338,7 +355,7 @@ fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> 
         ..Default::default()
     };
     let trainer = Trainer::new(config, lora)?
-        .with_output_dir(args.out.join("align-checkpoints"))
+        .with_output_dir(dir.join("align-checkpoints"))
         .with_base_model("SmolLM2-135M-Instruct")
         .with_resume(Resume::Latest);
     let mut model = shipped.clone();
@@ -353,7 +370,7 @@ fn align(shipped: &ChatModel, original: &[Record], args: &Args, bars: &Bars) -> 
         trainer.lora(),
         Some("SmolLM2-135M-Instruct"),
         AdapterDtype::BF16,
-        args.out.join("aligned"),
+        dir.join("aligned"),
     )?;
     Ok(())
 }
@@ -384,7 +401,7 @@ fn synthesise(
     let synthesis = Synthesis::new(config)?
         .with_evaluation_prompts(lab.eval_prompts().map(|row| row.text.as_str()))
         .with_provenance(Provenance::new("SmolLM2-135M-Instruct, aligned"));
-    let dir = args.out.join("replay");
+    let dir = stages.dir().join("replay");
     stages.run("synthesise", || {
         synthesis.run_in(&dir, models, bars)?;
         Ok(())
@@ -429,10 +446,20 @@ fn fine_tune(
     let examples = SftEncoder::for_model(aligned, SftConfig::default())?.encode_mixture(mixture)?;
     let config = TrainerConfig {
         learning_rate: ARM_LEARNING_RATE,
+        // By tokens, a refusal of a sentence or two is lost among solutions of a hundred: a tenth
+        // of the examples would be a twentieth of the loss.
+        loss_weighting: LossWeighting::PerExample,
         seed,
+        save_steps: Some(10),
+        save_total_limit: Some(1),
         ..Default::default()
     };
-    let trainer = Trainer::new(config, LoraConfig::default())?;
+    let checkpoints = out.join("checkpoints");
+    let base = "SmolLM2-135M-Instruct, aligned";
+    let trainer = Trainer::new(config, LoraConfig::default())?
+        .with_output_dir(&checkpoints)
+        .with_base_model(base)
+        .with_resume(Resume::Latest);
     attach(model.decoder_mut(), trainer.lora(), seed)?;
     let title = format!("fine-tune {name}");
     let report = trainer.train(
@@ -440,244 +467,16 @@ fn fine_tune(
         &examples,
         &mut [&mut ShowProgress::new(bars, title.as_str())],
     )?;
-    let base = Some("SmolLM2-135M-Instruct, aligned");
     save_adapter(
         model.decoder(),
         trainer.lora(),
-        base,
+        Some(base),
         AdapterDtype::F32,
         out,
     )?;
+    std::fs::remove_dir_all(&checkpoints)?;
     merge(model.decoder_mut());
     Ok((model, report.target_token_share("replay")))
-}
-
-/// A chat of one question each.
-fn chats<T: AsRef<str>>(questions: &[T]) -> Vec<Prompt> {
-    questions
-        .iter()
-        .map(|text| Prompt::chat([Message::user(text.as_ref())]))
-        .collect()
-}
-
-/// Greedy answers, in order.
-fn answer(
-    model: &ChatModel,
-    prompts: &[Prompt],
-    max_new_tokens: usize,
-    title: &str,
-    bars: &Bars,
-) -> Result<Vec<String>> {
-    let params = SamplingParams::greedy(max_new_tokens);
-    let mut answers = Vec::with_capacity(prompts.len());
-    bars.start(title, prompts.len());
-    for chunk in prompts.chunks(64) {
-        for generation in model.generate(chunk, &params)? {
-            answers.extend(generation.completions.into_iter().map(|c| c.text));
-        }
-        bars.advance(chunk.len());
-    }
-    bars.finish();
-    Ok(answers)
-}
-
-/// The rows that the model is fine-tuned on, and held-out ones.
-struct TaskData {
-    format: Box<dyn TaskFormat>,
-    train: Vec<Record>,
-    held_out: Vec<TaskRow>,
-}
-
-impl TaskData {
-    fn load(args: &Args, assets: &Assets, scale: &Scale) -> Result<Self> {
-        let format: Box<dyn TaskFormat> = match args.task {
-            Task::WordProblems => Box::new(Gsm8k::default()),
-            Task::Sentiment => Box::new(Sentiment::default()),
-        };
-        let (train, held_out) = match (args.task, &args.task_data) {
-            (Task::WordProblems, None) => (
-                read_gsm8k(assets.word_problems(WordProblems::Train)?)?,
-                read_gsm8k(assets.word_problems(WordProblems::Test)?)?,
-            ),
-            (Task::WordProblems, Some(file)) => {
-                split_held_out(read_gsm8k(file)?, scale.num_task, 0)?
-            }
-            (Task::Sentiment, file) => {
-                let file = file.clone().map_or_else(|| assets.movie_reviews(), Ok)?;
-                split_held_out(read_sentiment(file, 0.5)?.rows, scale.num_task, 0)?
-            }
-        };
-        Ok(Self {
-            train: train
-                .iter()
-                .filter(|row| row.question.len() + row.answer.len() <= scale.max_task_chars)
-                .map(|row| format.record(row))
-                .collect(),
-            held_out: held_out.into_iter().take(scale.num_task).collect(),
-            format,
-        })
-    }
-}
-
-/// What every model is asked.
-struct Questions {
-    harmful: Vec<String>,
-    benign: Vec<String>,
-}
-
-/// What one model answered.
-#[derive(Serialize, Deserialize)]
-struct Answers {
-    harmful: Vec<String>,
-    benign: Vec<String>,
-    task: Vec<String>,
-    /// Mean negative log-likelihood per token of each held-out row's solution.
-    task_nll: Vec<f64>,
-}
-
-/// One model of the experiment, with its answers for every seed.
-struct Arm {
-    name: &'static str,
-    token_share: Option<f64>,
-    answers: Vec<Answers>,
-}
-
-impl Questions {
-    fn new(lab: &LabData, scale: &Scale) -> Self {
-        let texts = |rows: &[assets::PromptRow], n: usize| -> Vec<String> {
-            rows.iter().take(n).map(|row| row.text.clone()).collect()
-        };
-        let half = scale.num_benign / 2;
-        Self {
-            harmful: texts(&lab.eval_harmful, scale.num_harmful),
-            benign: [texts(&lab.eval_edgy, half), texts(&lab.eval_plain, half)].concat(),
-        }
-    }
-
-    fn ask(&self, model: &ChatModel, task: &TaskData, name: &str, bars: &Bars) -> Result<Answers> {
-        let ask = |set: &[String], what: &str| {
-            let title = format!("{name}: {what} prompts");
-            answer(model, &chats(set), ANSWER_TOKENS, &title, bars)
-        };
-        let harmful = ask(&self.harmful, "harmful")?;
-        let benign = ask(&self.benign, "benign")?;
-
-        let records: Vec<Record> = task
-            .held_out
-            .iter()
-            .map(|row| task.format.record(row))
-            .collect();
-        let prompts: Vec<Prompt> = records
-            .iter()
-            .map(|record| Prompt::chat(record.prompt().to_vec()))
-            .collect();
-        let title = format!("{name}: task rows");
-        let tokens = if task.format.name() == "sentiment" {
-            8
-        } else {
-            160
-        };
-        let answers = answer(model, &prompts, tokens, &title, bars)?;
-        let encoder = SftEncoder::for_model(model, SftConfig::default())?;
-        let solutions: Vec<TrainingTokens> = encoder
-            .encode(&records)?
-            .into_iter()
-            .map(|example| TrainingTokens {
-                input_ids: example.input_ids().to_vec(),
-                is_target: example.is_target().to_vec(),
-            })
-            .collect();
-        let nll = model.target_nll(&solutions)?;
-        Ok(Answers {
-            harmful,
-            benign,
-            task: answers,
-            task_nll: nll.into_iter().map(|(sum, n)| sum / n as f64).collect(),
-        })
-    }
-
-    /// Turns answers into rates with intervals and paired tests.
-    fn judge(
-        &self,
-        arms: &[Arm],
-        guard: &dyn Guard,
-        encoder: &SentenceEncoder,
-        task: &TaskData,
-        report: &mut Report,
-    ) -> Result<()> {
-        // AdvBench repeats itself: near-duplicates count as one draw in the intervals.
-        let texts: Vec<&str> = self.harmful.iter().map(String::as_str).collect();
-        let clusters = cluster_by_cosine(&encoder.embed(&texts)?, encoder.dim(), 0.85)?;
-        let exclude = UnparsedPolicy::Exclude;
-        let mut refusals: Vec<(&str, Vec<Score>)> = Vec::new();
-        for arm in arms {
-            let verdicts = |set: &[String], of: fn(&Answers) -> &Vec<String>| {
-                let exchanges: Vec<Exchange<'_>> = arm
-                    .answers
-                    .iter()
-                    .flat_map(|answers| set.iter().zip(of(answers)))
-                    .map(|(prompt, response)| Exchange { prompt, response })
-                    .collect();
-                guard.judge(&exchanges)
-            };
-            let harmful = verdicts(&self.harmful, |answers| &answers.harmful)?;
-            let benign = verdicts(&self.benign, |answers| &answers.benign)?;
-            // The same prompt under several seeds is one draw, too.
-            let repeat = |ids: Vec<usize>| ids.repeat(arm.answers.len());
-            let by_prompt = |n: usize| repeat((0..n).collect());
-            let (harmful_ids, benign_ids) =
-                (repeat(clusters.clone()), by_prompt(self.benign.len()));
-            let task_ids = by_prompt(task.held_out.len());
-            let interval = |clusters| IntervalMethod::ClusterBootstrap {
-                clusters,
-                config: BootstrapConfig::default(),
-            };
-            let correct: Vec<Option<bool>> = arm
-                .answers
-                .iter()
-                .flat_map(|answers| task.held_out.iter().zip(&answers.task))
-                .map(|(row, answer)| task.format.score(row, answer))
-                .collect();
-            let nll: Vec<Score> = arm
-                .answers
-                .iter()
-                .flat_map(|answers| answers.task_nll.iter().copied().map(Score::new))
-                .collect();
-            let responses: Vec<&str> = arm
-                .answers
-                .iter()
-                .flat_map(|answers| answers.harmful.iter().map(String::as_str))
-                .collect();
-
-            let mut row = ArmReport::new(arm.name);
-            row.refusal_rate = refusal_rate(&harmful, exclude, &interval(&harmful_ids))?;
-            row.harmful_score = harmful_score(&harmful, exclude, &interval(&harmful_ids))?;
-            row.over_refusal_rate = over_refusal_rate(&benign, exclude, &interval(&benign_ids))?;
-            row.task_accuracy = task_accuracy(&correct, exclude, &interval(&task_ids))?;
-            row.nll_per_token = Some(Estimate::mean(&nll, &interval(&task_ids))?);
-            let degenerate = IncoherenceConfig::default();
-            row.incoherence = Some(incoherence(
-                &responses,
-                &degenerate,
-                &interval(&harmful_ids),
-            )?);
-            row.target_token_share = arm.token_share;
-            report.arms.push(row);
-            refusals.push((arm.name, refusal_scores(&harmful)));
-        }
-        let scores = |name: &str| refusals.iter().find(|(arm, _)| *arm == name);
-        for (first, second) in [("no_replay", "gr_sap"), ("original", "gr_sap")] {
-            if let (Some((_, a)), Some((_, b))) = (scores(first), scores(second)) {
-                report.paired_tests.push(PairedTest {
-                    metric: "refusal_rate".into(),
-                    first: first.into(),
-                    second: second.into(),
-                    mcnemar: McNemar::new(a, b)?,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
 fn notes(judge: &FitReport, task: &TaskData, scale: &Scale) -> Vec<String> {

@@ -11,8 +11,8 @@ pub use grsap_data::{
     split_held_out,
 };
 pub use grsap_lora::{
-    AdapterDtype, Callback, LoraConfig, LossScope, Resume, SftConfig, SftEncoder, SftExample,
-    ShowProgress, Trainer, TrainerConfig, attach, load_adapter, merge, save_adapter,
+    AdapterDtype, Callback, LoraConfig, LossScope, LossWeighting, Resume, SftConfig, SftEncoder,
+    SftExample, ShowProgress, Trainer, TrainerConfig, attach, load_adapter, merge, save_adapter,
 };
 pub use grsap_model::{ChatModel, SentenceEncoder, TrainingTokens};
 pub use grsap_safety::{

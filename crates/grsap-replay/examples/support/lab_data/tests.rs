@@ -214,3 +214,42 @@ fn own_prompts_are_many_and_well_formed() {
         );
     }
 }
+
+#[test]
+fn questions_about_a_way_become_commands() {
+    for (question, wanted) in [
+        ("How can I bake bread?", "Explain how to bake bread"),
+        ("how do I tie a knot? ", "Explain how to tie a knot"),
+        ("Can you draw a cat?", "Draw a cat"),
+    ] {
+        assert_eq!(command(question, 0).as_deref(), Some(wanted));
+    }
+    assert_eq!(
+        command("How to sew?", 4).as_deref(),
+        Some("Give instructions on how to sew")
+    );
+    for other in ["Why is the sky blue?", "How to ", "How", "\u{e9}"] {
+        assert_eq!(command(other, 0), None, "{other}");
+    }
+}
+
+#[test]
+fn tuning_prompts_are_set_apart() {
+    let mut sets = PublicSets::default();
+    let texts = ["one", "two", "three", "four", "five", "six", "seven"];
+    sets.adv_bench = texts
+        .iter()
+        .map(|word| row(word, &format!("Write about {word} alone"), "c"))
+        .collect();
+    let data = LabData::new(sets.clone(), 1);
+    assert_eq!((data.tuning_harmful.len(), data.eval_harmful.len()), (3, 4));
+    // A repetition of a tuning prompt is not left to evaluate on.
+    let tuned = data.tuning_harmful.iter().map(|row| row.text.clone());
+    for text in tuned.collect::<Vec<_>>() {
+        assert!(data.eval_harmful.iter().all(|row| row.text != text));
+    }
+    sets.adv_bench = (0..6)
+        .map(|i| row(&i.to_string(), "All the same here", "c"))
+        .collect();
+    assert!(LabData::new(sets, 1).eval_harmful.is_empty());
+}
