@@ -1,7 +1,7 @@
 //! The vocabulary of grsap-replay: chats, prompts, sampling parameters, safety domains, and the
 //! capability traits that the other crates meet at.
 //!
-//! There are no tensors, no files and no network here, so a pipeline stage written against this
+//! There are no tensors and no network here, so a pipeline stage written against this
 //! crate builds in seconds and runs with any model: a local one (`grsap-model`), a server, or the
 //! scripted stand-ins of [`mock`] (feature `mock`).
 //!
@@ -26,6 +26,7 @@ mod progress;
 mod prompt;
 mod sampling;
 mod seed;
+mod write_atomic;
 
 #[cfg(feature = "mock")]
 pub mod mock;
@@ -41,3 +42,4 @@ pub use progress::Progress;
 pub use prompt::{Prompt, Turn};
 pub use sampling::{SamplingConfig, SamplingError, SamplingParams};
 pub use seed::{digest_hex, rng};
+pub use write_atomic::write_atomic;

@@ -1,5 +1,4 @@
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
@@ -89,33 +88,14 @@ pub fn write_jsonl<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<(
     write_atomic(path, &bytes)
 }
 
-/// Writes a file beside its place and renames it, so that a kill leaves the old file or the new
-/// one. The folder is made where it is missing.
+/// [`grsap_core::write_atomic`], with the path in the error.
 ///
 /// # Errors
 ///
 /// [`DataError::Io`].
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), DataError> {
     let path = path.as_ref();
-    let io = |source| DataError::io(path, source);
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(io)?;
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private by default; this one becomes an ordinary file. The umask
-        // still applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    grsap_core::write_atomic(path, bytes).map_err(|source| DataError::io(path, source))
 }
 
 #[cfg(test)]

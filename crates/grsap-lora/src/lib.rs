@@ -16,7 +16,6 @@
 //! ```
 
 mod adapter;
-mod atomic_write;
 mod example;
 #[cfg(test)]
 mod tiny_decoder;

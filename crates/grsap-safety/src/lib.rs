@@ -21,7 +21,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod atomic_write;
 mod bootstrap;
 mod cluster;
 mod combined_guard;

@@ -12,7 +12,6 @@ use super::error::AdapterError;
 use super::factors::{AdapterFactors, LORA_A, LORA_B, check_attached, peft_name, read};
 use super::lora_config::LoraConfig;
 use super::peft_config;
-use crate::atomic_write::atomic_write;
 
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub(crate) const ADAPTER_MODEL: &str = "adapter_model.safetensors";
@@ -50,7 +49,7 @@ pub fn save_adapter(
         (ADAPTER_CONFIG, adapter_config_json(config, base_model)),
     ] {
         let path = dir.join(name);
-        atomic_write(&path, &bytes).map_err(AdapterError::io(&path))?;
+        grsap_core::write_atomic(&path, &bytes).map_err(AdapterError::io(&path))?;
     }
     Ok(())
 }

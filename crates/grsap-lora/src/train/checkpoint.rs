@@ -277,5 +277,5 @@ fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>, CheckpointError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    crate::atomic_write::atomic_write(path, bytes).map_err(CheckpointError::io(path))
+    grsap_core::write_atomic(path, bytes).map_err(CheckpointError::io(path))
 }

@@ -7,7 +7,6 @@ use serde::Deserialize;
 
 use super::callback::{BoxError, Callback};
 use super::report::StepReport;
-use crate::atomic_write::atomic_write;
 
 /// Writes every [`StepReport`] as a line of JSON.
 ///
@@ -37,7 +36,7 @@ impl JsonlMetrics {
 impl Callback for JsonlMetrics {
     fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
         let kept = lines_up_to(&self.path, first_step)?;
-        atomic_write(&self.path, kept.as_bytes())?;
+        grsap_core::write_atomic(&self.path, kept.as_bytes())?;
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
         Ok(())
     }

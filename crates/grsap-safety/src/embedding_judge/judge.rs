@@ -5,7 +5,6 @@ use grsap_core::{Embedder, Exchange, Guard, GuardError, ModelError, Safety, Verd
 use serde::{Deserialize, Serialize};
 
 use super::{EmbeddedText, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange};
-use crate::atomic_write::atomic_write;
 use crate::cross_validation::assign_folds;
 use crate::{FitReport, LogisticConfig, LogisticError, LogisticRegression};
 
@@ -189,7 +188,7 @@ impl<E: Embedder> EmbeddingJudge<E> {
         let mut json =
             serde_json::to_vec_pretty(&self.file).map_err(|e| error(std::io::Error::other(e)))?;
         json.push(b'\n');
-        atomic_write(path, &json).map_err(error)
+        grsap_core::write_atomic(path, &json).map_err(error)
     }
 
     /// How good it is on examples it was not fitted on.

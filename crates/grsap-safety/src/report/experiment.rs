@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{ArmReport, PairedTest, SynthesisReport, markdown, ordered, svg, table};
-use crate::atomic_write::atomic_write;
 
 /// What an experiment found: written as JSON, Markdown and SVG, and shown as a table.
 ///
@@ -105,7 +104,7 @@ impl Report {
             ("report.svg", self.to_svg()),
         ] {
             let path = folder.join(name);
-            atomic_write(&path, text.as_bytes())
+            grsap_core::write_atomic(&path, text.as_bytes())
                 .map_err(|source| ReportError::Io { path, source })?;
         }
         Ok(())
