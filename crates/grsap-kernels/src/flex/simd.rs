@@ -321,6 +321,18 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { y * scale }
 }
 
+/// tanh(x) to within a few units in the last place. Plain arithmetic, as [`exp`].
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let a = x.abs();
+    // Near zero Lambert's continued fraction, where the other form would cancel.
+    let s = a * a;
+    let small =
+        a * (10_395.0 + s * (1_260.0 + s * 21.0)) / (10_395.0 + s * (4_725.0 + s * (210.0 + s)));
+    let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    (if a < 0.6 { small } else { large }).copysign(x)
+}
+
 /// A pointer that tasks on several threads may write through, each to places of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SharedMut(pub(super) *mut f32);

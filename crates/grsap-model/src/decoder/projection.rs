@@ -2,7 +2,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use grsap_kernels::{Dropout, KernelError, LoraWeights, linear, lora_linear};
 
 use crate::load_error::LoadError;
-use crate::weights::TensorSource;
+use crate::weights::{TensorSource, transposed};
 
 /// The low-rank factors that an adapter adds to a projection.
 #[derive(Debug, Clone)]
@@ -23,6 +23,14 @@ pub struct Projection {
     lora: Option<LoraFactors>,
 }
 
+/// How files hold a projection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProjectionForm {
+    pub(crate) bias: bool,
+    /// The weight is stored `[in, out]`.
+    pub(crate) transposed: bool,
+}
+
 impl Projection {
     /// A projection without an adapter.
     ///
@@ -41,11 +49,20 @@ impl Projection {
         source: &dyn TensorSource,
         name: &str,
         [out, width]: [usize; 2],
-        bias: bool,
+        form: ProjectionForm,
         device: &Device,
     ) -> Result<Self, LoadError> {
-        let weight = matrix(source, &format!("{name}.weight"), [out, width], device)?;
-        let bias = bias
+        let weight = format!("{name}.weight");
+        let weight = match form.transposed {
+            false => matrix(source, &weight, [out, width], device)?,
+            true => {
+                let values = source.read_shaped(&weight, &[width, out])?;
+                let values = transposed(&values, out);
+                Tensor::from_data(TensorData::new(values, [out, width]), device)
+            }
+        };
+        let bias = form
+            .bias
             .then(|| vector(source, &format!("{name}.bias"), out, device))
             .transpose()?;
         Ok(Self::new(weight, bias))

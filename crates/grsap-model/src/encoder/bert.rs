@@ -4,8 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use grsap_kernels::{AttentionShape, KernelError, Segment, attention};
 use serde::Deserialize;
 
-use crate::decoder::Projection;
-use crate::decoder::{matrix, vector};
+use crate::decoder::{Projection, ProjectionForm, matrix};
+use crate::layer_norm::LayerNorm;
 use crate::load_error::{LoadError, read_json};
 use crate::weights::TensorSource;
 
@@ -53,36 +53,6 @@ impl BertConfig {
 }
 
 #[derive(Debug, Clone)]
-struct LayerNorm {
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    eps: f64,
-}
-
-impl LayerNorm {
-    fn load(
-        source: &dyn TensorSource,
-        name: &str,
-        config: &BertConfig,
-        device: &Device,
-    ) -> Result<Self, LoadError> {
-        let len = config.hidden_size;
-        Ok(Self {
-            weight: vector(source, &format!("{name}.weight"), len, device)?,
-            bias: vector(source, &format!("{name}.bias"), len, device)?,
-            eps: config.layer_norm_eps,
-        })
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let centred = x.clone() - x.mean_dim(1);
-        let variance = centred.clone().powi_scalar(2).mean_dim(1);
-        let normed = centred / (variance + self.eps).sqrt();
-        normed * self.weight.clone().unsqueeze() + self.bias.clone().unsqueeze()
-    }
-}
-
-#[derive(Debug, Clone)]
 struct Layer {
     query: Projection,
     key: Projection,
@@ -117,12 +87,17 @@ impl Bert {
         device: &Device,
     ) -> Result<Self, LoadError> {
         let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
+        let eps = config.layer_norm_eps;
         let layer = |index: usize| {
             let name = |part: &str| format!("encoder.layer.{index}.{part}");
             let project = |part: &str, shape: [usize; 2]| {
-                Projection::load(source, &name(part), shape, true, device)
+                let form = ProjectionForm {
+                    bias: true,
+                    transposed: false,
+                };
+                Projection::load(source, &name(part), shape, form, device)
             };
-            let norm = |part: &str| LayerNorm::load(source, &name(part), &config, device);
+            let norm = |part: &str| LayerNorm::load(source, &name(part), hidden, eps, device);
             Ok(Layer {
                 query: project("attention.self.query", [hidden, hidden])?,
                 key: project("attention.self.key", [hidden, hidden])?,
@@ -146,7 +121,7 @@ impl Bert {
             words: embedding("word_embeddings", config.vocab_size)?,
             positions: embedding("position_embeddings", config.max_position_embeddings)?,
             token_type: token_types.narrow(0, 0, 1).reshape([hidden]),
-            norm: LayerNorm::load(source, "embeddings.LayerNorm", &config, device)?,
+            norm: LayerNorm::load(source, "embeddings.LayerNorm", hidden, eps, device)?,
             layers,
             config,
         })
@@ -169,11 +144,10 @@ impl Bert {
         let mut x = self.norm.forward(x + self.token_type.clone().unsqueeze());
         let segments = Segment::packed(sequences.iter().map(|s| s.len()));
         let num_heads = self.config.num_attention_heads;
+        let head_dim = self.config.hidden_size / num_heads;
         let shape = AttentionShape {
-            num_heads,
-            num_kv_heads: num_heads,
-            head_dim: self.config.hidden_size / num_heads,
             causal: false,
+            ..AttentionShape::causal(num_heads, num_heads, head_dim)
         };
         for layer in &self.layers {
             let q = layer.query.forward(x.clone(), None)?;
