@@ -372,4 +372,25 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
     }
+
+    #[test]
+    fn tanh_is_close_everywhere() {
+        for i in -2_000..=2_000 {
+            let x = i as f32 / 200.0;
+            let want = f64::from(x).tanh();
+            let error = f64::from(tanh(x)) - want;
+            assert!(
+                error.abs() <= 4e-7 * want.abs(),
+                "tanh({x}) is off by {error:e}"
+            );
+        }
+        for (x, want) in [
+            (1e-30, 1e-30),
+            (0.0, 0.0),
+            (f32::INFINITY, 1.0),
+            (-100.0, -1.0),
+        ] {
+            assert_eq!(tanh(x), want);
+        }
+    }
 }
