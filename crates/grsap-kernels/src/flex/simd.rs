@@ -356,7 +356,7 @@ impl SharedMut {
 
 #[cfg(test)]
 mod tests {
-    use super::exp;
+    use super::{exp, tanh};
 
     #[test]
     fn exp_is_close_everywhere() {
