@@ -96,3 +96,18 @@ fn files_of_both_generations() {
         );
     }
 }
+
+#[test]
+fn positions_of_another_kind_are_refused() {
+    let dir = with_files(&[]);
+    let path = dir.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["position_embedding_type"] = "relative_key".into();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = SentenceEncoder::load(dir.path(), &Device::flex()).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message
+            .ends_with("position_embedding_type: `relative_key` is not supported, only `absolute`")
+    );
+}

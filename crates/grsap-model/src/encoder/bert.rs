@@ -22,6 +22,7 @@ pub(super) struct BertConfig {
     type_vocab_size: usize,
     layer_norm_eps: f64,
     hidden_act: String,
+    position_embedding_type: Option<String>,
 }
 
 impl BertConfig {
@@ -39,6 +40,12 @@ impl BertConfig {
         if config.hidden_act != "gelu" {
             let reason = format!("`{}` is not supported, only `gelu`", config.hidden_act);
             return Err(invalid("hidden_act", reason));
+        }
+        if let Some(other) = config.position_embedding_type.as_deref()
+            && other != "absolute"
+        {
+            let reason = format!("`{other}` is not supported, only `absolute`");
+            return Err(invalid("position_embedding_type", reason));
         }
         if config.num_attention_heads == 0
             || !config
