@@ -39,7 +39,7 @@ pub fn linear_cross_entropy(
             len: vocab,
         });
     }
-    if softcap.is_some_and(|cap| !(cap > 0.0)) {
+    if softcap.is_some_and(|cap| cap.is_nan() || cap <= 0.0) {
         let what = "softcap";
         return Err(KernelError::NotPositive { op, what });
     }

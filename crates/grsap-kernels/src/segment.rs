@@ -116,7 +116,7 @@ impl AttentionShape {
             });
         }
         let not_positive = |what| Err(KernelError::NotPositive { op, what });
-        if self.softcap.is_some_and(|cap| !(cap > 0.0)) {
+        if self.softcap.is_some_and(|cap| cap.is_nan() || cap <= 0.0) {
             return not_positive("softcap");
         }
         if self.window == Some(0) || (self.window.is_some() && !self.causal) {

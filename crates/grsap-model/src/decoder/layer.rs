@@ -3,10 +3,10 @@ use grsap_kernels::{AttentionShape, Dropout, KernelError, Segment, attention, ro
 
 use super::kv_cache::KvCache;
 use super::mlp::Mlp;
-use super::norm::Norm;
 use super::projection::{Projection, ProjectionForm};
 use crate::decoder_config::{BlockNorms, DecoderConfig, Family, QkNorm, TensorNames};
 use crate::load_error::LoadError;
+use crate::norm::Norm;
 use crate::weights::TensorSource;
 
 /// One block: attention and MLP, each added to the stream, with norms before or behind them.

@@ -4,7 +4,6 @@ mod kv_cache;
 mod layer;
 mod mlp;
 mod model;
-mod norm;
 mod projection;
 mod unprefixed;
 

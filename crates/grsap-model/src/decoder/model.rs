@@ -3,11 +3,11 @@ use grsap_kernels::{Dropout, KernelError, Segment, linear, linear_cross_entropy}
 
 use super::kv_cache::KvCache;
 use super::layer::{Layer, Pass, projection_names};
-use super::norm::Norm;
 use super::projection::{Projection, matrix};
 use super::unprefixed::Unprefixed;
 use crate::decoder_config::{DecoderConfig, Family, TensorNames};
 use crate::load_error::LoadError;
+use crate::norm::Norm;
 use crate::weights::TensorSource;
 
 /// The tokens of one forward pass: any number of sequences, one after another, without padding.

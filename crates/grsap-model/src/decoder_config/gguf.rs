@@ -61,8 +61,7 @@ impl Keys<'_> {
             Err(_) => self.number(name)?,
         };
         match number {
-            None => Ok(()),
-            Some(number) if number == 0.0 => Ok(()),
+            None | Some(0.0) => Ok(()),
             Some(number) => Err(self.error(name, format!("{number} is not supported"))),
         }
     }

@@ -5,8 +5,9 @@ use grsap_kernels::{AttentionShape, KernelError, Segment, attention};
 use serde::Deserialize;
 
 use crate::decoder::{Projection, ProjectionForm, matrix};
-use crate::layer_norm::LayerNorm;
+use crate::decoder_config::NormKind;
 use crate::load_error::{LoadError, read_json};
+use crate::norm::Norm;
 use crate::weights::TensorSource;
 
 /// The fields of `config.json` that a BERT encoder needs.
@@ -65,10 +66,10 @@ struct Layer {
     key: Projection,
     value: Projection,
     output: Projection,
-    attention_norm: LayerNorm,
+    attention_norm: Norm,
     intermediate: Projection,
     down: Projection,
-    norm: LayerNorm,
+    norm: Norm,
 }
 
 /// A BERT encoder.
@@ -83,7 +84,7 @@ pub(super) struct Bert {
     positions: Tensor<2>,
     /// Of token type 0, the only one that single sentences have.
     token_type: Tensor<1>,
-    norm: LayerNorm,
+    norm: Norm,
     layers: Vec<Layer>,
 }
 
@@ -94,17 +95,17 @@ impl Bert {
         device: &Device,
     ) -> Result<Self, LoadError> {
         let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
-        let eps = config.layer_norm_eps;
+        let form = (NormKind::Layer, config.layer_norm_eps);
         let layer = |index: usize| {
             let name = |part: &str| format!("encoder.layer.{index}.{part}");
             let project = |part: &str, shape: [usize; 2]| {
-                let form = ProjectionForm {
+                let stored = ProjectionForm {
                     bias: true,
                     transposed: false,
                 };
-                Projection::load(source, &name(part), shape, form, device)
+                Projection::load(source, &name(part), shape, stored, device)
             };
-            let norm = |part: &str| LayerNorm::load(source, &name(part), hidden, eps, device);
+            let norm = |part: &str| Norm::load(source, &name(part), form, hidden, device);
             Ok(Layer {
                 query: project("attention.self.query", [hidden, hidden])?,
                 key: project("attention.self.key", [hidden, hidden])?,
@@ -128,7 +129,7 @@ impl Bert {
             words: embedding("word_embeddings", config.vocab_size)?,
             positions: embedding("position_embeddings", config.max_position_embeddings)?,
             token_type: token_types.narrow(0, 0, 1).reshape([hidden]),
-            norm: LayerNorm::load(source, "embeddings.LayerNorm", hidden, eps, device)?,
+            norm: Norm::load(source, "embeddings.LayerNorm", form, hidden, device)?,
             layers,
             config,
         })
@@ -148,7 +149,7 @@ impl Bert {
             table.clone().select(0, ids)
         };
         let x = select(&self.words, ids) + select(&self.positions, positions);
-        let mut x = self.norm.forward(x + self.token_type.clone().unsqueeze());
+        let mut x = self.norm.forward(x + self.token_type.clone().unsqueeze())?;
         let segments = Segment::packed(sequences.iter().map(|s| s.len()));
         let num_heads = self.config.num_attention_heads;
         let head_dim = self.config.hidden_size / num_heads;
@@ -163,9 +164,9 @@ impl Bert {
             let attended = attention(q, k, v, shape, &segments)?;
             x = layer
                 .attention_norm
-                .forward(layer.output.forward(attended, None)? + x);
+                .forward(layer.output.forward(attended, None)? + x)?;
             let inner = activation::gelu(layer.intermediate.forward(x.clone(), None)?);
-            x = layer.norm.forward(layer.down.forward(inner, None)? + x);
+            x = layer.norm.forward(layer.down.forward(inner, None)? + x)?;
         }
         Ok(x)
     }
