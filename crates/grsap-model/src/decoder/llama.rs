@@ -6,7 +6,24 @@ use super::layer::{Layer, Pass};
 use super::projection::{Projection, matrix, vector};
 use crate::decoder_config::DecoderConfig;
 use crate::load_error::LoadError;
+use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// Tensors that files have and no decoder needs: rotary frequencies and causal masks, which are
+/// computed, under the names of safetensors and of GGUF files.
+fn is_ignored(name: &str) -> bool {
+    ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+        || name.starts_with("rope_freqs.")
+}
+
+fn is_equal(source: &dyn TensorSource, a: &str, b: &str) -> Result<bool, LoadError> {
+    Ok(source.shape(a) == source.shape(b) && source.read_f32(a)? == source.read_f32(b)?)
+}
 
 /// The tokens of one forward pass: any number of sequences, one after another, without padding.
 #[derive(Debug, Clone, Default)]
@@ -56,12 +73,32 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Reads the weights onto a device.
+    /// Reads the weights onto a device, one tensor at a time.
+    ///
+    /// Where the configuration ties the output layer to the embedding and the file has both, they
+    /// are tied only if they are equal, as in transformers.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] names the tensor that is missing, misshapen or not finite.
+    /// [`LoadError::Tensors`] with all tensors that are missing, not expected or misshapen, before
+    /// any value is read; [`LoadError::NonFinite`] names the first that has NaN or infinity in it.
     pub fn load(
+        source: &dyn TensorSource,
+        config: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        let mut config = config.clone();
+        if config.tie_word_embeddings && source.shape(HEAD).is_some() {
+            config.tie_word_embeddings = is_equal(source, HEAD, EMBEDDING)?;
+        }
+        load_surveyed(
+            source,
+            |name| is_ignored(name) || (config.tie_word_embeddings && name == HEAD),
+            |source| Self::build(source, &config, device),
+        )
+    }
+
+    fn build(
         source: &dyn TensorSource,
         config: &DecoderConfig,
         device: &Device,
@@ -71,10 +108,10 @@ impl Decoder {
             .map(|index| Layer::load(source, config, index, device))
             .collect::<Result<_, _>>()?;
         let lm_head = (!config.tie_word_embeddings)
-            .then(|| matrix(source, "lm_head.weight", [vocab, hidden], device))
+            .then(|| matrix(source, HEAD, [vocab, hidden], device))
             .transpose()?;
         Ok(Self {
-            embed_tokens: matrix(source, "model.embed_tokens.weight", [vocab, hidden], device)?,
+            embed_tokens: matrix(source, EMBEDDING, [vocab, hidden], device)?,
             layers,
             norm: vector(source, "model.norm.weight", hidden, device)?,
             lm_head,

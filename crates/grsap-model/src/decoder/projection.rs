@@ -150,6 +150,9 @@ pub(crate) fn matrix(
     shape: [usize; 2],
     device: &Device,
 ) -> Result<Tensor<2>, LoadError> {
+    if !source.ask(name, &shape)? {
+        return Ok(Tensor::<2>::zeros([1, 1], device).expand(shape));
+    }
     let values = source.read_shaped(name, &shape)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
@@ -160,6 +163,9 @@ pub(crate) fn vector(
     len: usize,
     device: &Device,
 ) -> Result<Tensor<1>, LoadError> {
+    if !source.ask(name, &[len])? {
+        return Ok(Tensor::<1>::zeros([1], device).expand([len]));
+    }
     let values = source.read_shaped(name, &[len])?;
     Ok(Tensor::from_data(TensorData::new(values, [len]), device))
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::decoder::Projection;
 use crate::decoder::{matrix, vector};
 use crate::load_error::{LoadError, read_json};
+use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
 
 /// The fields of `config.json` that a BERT encoder needs.
@@ -110,8 +111,24 @@ pub(super) struct Bert {
     layers: Vec<Layer>,
 }
 
+/// What stands behind the last hidden state in `BertModel`, and a table of positions, which is
+/// computed.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with("pooler.") || name == "embeddings.position_ids"
+}
+
 impl Bert {
     pub(super) fn load(
+        source: &dyn TensorSource,
+        config: BertConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        load_surveyed(source, is_ignored, |source| {
+            Self::build(source, config.clone(), device)
+        })
+    }
+
+    fn build(
         source: &dyn TensorSource,
         config: BertConfig,
         device: &Device,
