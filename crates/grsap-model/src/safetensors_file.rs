@@ -105,9 +105,10 @@ impl SafetensorsFile {
         let mut file = Self::empty(path.clone());
         for (shard, promised) in shard_names {
             let shard = path.with_file_name(shard);
+            let number = file.shards.len();
             file.add_shard(shard.clone())?;
             for tensor in promised {
-                if !file.tensors.contains_key(tensor) {
+                if file.tensors.get(tensor).map(|entry| entry.shard) != Some(number) {
                     return Err(missing_tensor(&shard, tensor));
                 }
             }
