@@ -32,6 +32,7 @@ mod load_error;
 mod mapped_file;
 mod safetensors_file;
 mod stream_decoder;
+mod template_limits;
 mod tensor_problems;
 mod tensor_survey;
 mod tokenizer;

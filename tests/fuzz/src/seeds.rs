@@ -183,7 +183,7 @@ fn safetensors() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 7] = [
     (
         "turns",
         "{% for m in messages %}<{{ m.role }}>{{ m['content'] | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}\0Hi",
@@ -199,6 +199,14 @@ const TEMPLATES: [(&str, &str); 5] = [
     (
         "methods",
         "{% for m in messages %}{% generation %}{{ m.content.split('</think>')[-1].lstrip('\\n').strip() }}{{ m.content.startswith('a') }}{% endgeneration %}{% if not loop.last %}{% continue %}{% endif %}{{ m.content.replace('a', 'b') }}{% endfor %}\0a</think>\nb",
+    ),
+    (
+        "doubling",
+        "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | length }}\0",
+    ),
+    (
+        "nesting",
+        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% for j in range(50) %}{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}{{ ns.x | tojson }}{{ ns.x }}\0",
     ),
     (
         "growth",

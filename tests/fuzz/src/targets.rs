@@ -59,7 +59,7 @@ impl Target {
             Self::Gguf | Self::Safetensors | Self::Config => (1 << 20, 64),
             // Compiled patterns, tables of all bytes.
             Self::GgufTokenizer => (24 << 20, 256),
-            // A program: its loops may make texts that are longer than it is.
+            // A program: what it makes is bounded by how much it may compute, not by its length.
             Self::ChatTemplate => (64 << 20, 256),
         };
         constant + multiple * len
