@@ -8,7 +8,23 @@ use super::unprefixed::Unprefixed;
 use crate::decoder_config::{DecoderConfig, Family, TensorNames};
 use crate::load_error::LoadError;
 use crate::norm::Norm;
+use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
+
+const HEAD: &str = "lm_head.weight";
+
+/// Tensors that files have and no decoder needs: rotary frequencies and causal masks, which are
+/// computed, under the names of safetensors and of GGUF files.
+fn is_ignored(name: &str) -> bool {
+    ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+        || name.contains("rope_freqs.")
+}
+
+fn is_equal(source: &dyn TensorSource, a: &str, b: &str) -> Result<bool, LoadError> {
+    Ok(source.shape(a) == source.shape(b) && source.read_f32(a)? == source.read_f32(b)?)
+}
 
 /// The tokens of one forward pass: any number of sequences, one after another, without padding.
 #[derive(Debug, Clone, Default)]
@@ -62,34 +78,56 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Reads the weights onto a device.
+    /// Reads the weights onto a device, one tensor at a time.
+    ///
+    /// Where the configuration ties the output layer to the embedding and the file has both, they
+    /// are tied only if they are equal, as in transformers.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] names the field that is out of range, or the tensor that is missing,
-    /// misshapen or not finite.
+    /// [`LoadError::Invalid`] for a field that is out of range; [`LoadError::Tensors`] with all
+    /// tensors that are missing, not expected or misshapen, before any value is read;
+    /// [`LoadError::NonFinite`] names the first that has NaN or infinity in it.
     pub fn load(
         source: &dyn TensorSource,
         config: &DecoderConfig,
         device: &Device,
     ) -> Result<Self, LoadError> {
         config.validate(source.path())?;
+        let names = &config.family(source.path())?.tensors;
+        let embedding = format!("{}{}.weight", names.base, names.embedding);
+        // Files of the bare model lack the first part of the names.
+        let unprefixed = Unprefixed::new(source, names.base);
+        let source: &dyn TensorSource = match source.shape(&embedding) {
+            None if unprefixed.shape(&embedding).is_some() => &unprefixed,
+            _ => source,
+        };
+        let mut config = config.clone();
+        if config.tie_word_embeddings && source.shape(HEAD).is_some() {
+            config.tie_word_embeddings = is_equal(source, HEAD, &embedding)?;
+        }
+        load_surveyed(
+            source,
+            |name| is_ignored(name) || (config.tie_word_embeddings && name == HEAD),
+            |source| Self::build(source, &config, device),
+        )
+    }
+
+    fn build(
+        source: &dyn TensorSource,
+        config: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
         let family = config.family(source.path())?;
         let names = &family.tensors;
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let name = |part: &str| format!("{}{part}", names.base);
         let weight = |part: &str| name(&format!("{part}.weight"));
-        // Files of the bare model lack the first part of the names.
-        let unprefixed = Unprefixed::new(source, names.base);
-        let source: &dyn TensorSource = match source.shape(&weight(names.embedding)) {
-            None if unprefixed.shape(&weight(names.embedding)).is_some() => &unprefixed,
-            _ => source,
-        };
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::load(source, config, family, index, device))
             .collect::<Result<_, _>>()?;
         let lm_head = (!config.tie_word_embeddings)
-            .then(|| matrix(source, "lm_head.weight", [vocab, hidden], device))
+            .then(|| matrix(source, HEAD, [vocab, hidden], device))
             .transpose()?;
         let positions = |part: &str| {
             let shape = [config.max_position_embeddings, hidden];

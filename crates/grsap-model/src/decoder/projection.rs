@@ -55,11 +55,7 @@ impl Projection {
         let weight = format!("{name}.weight");
         let weight = match form.transposed {
             false => matrix(source, &weight, [out, width], device)?,
-            true => {
-                let values = source.read_shaped(&weight, &[width, out])?;
-                let values = transposed(&values, out);
-                Tensor::from_data(TensorData::new(values, [out, width]), device)
-            }
+            true => transposed_matrix(source, &weight, [out, width], device)?,
         };
         let bias = form
             .bias
@@ -167,8 +163,28 @@ pub(crate) fn matrix(
     shape: [usize; 2],
     device: &Device,
 ) -> Result<Tensor<2>, LoadError> {
+    if !source.ask(name, &shape)? {
+        return Ok(Tensor::<2>::zeros([1, 1], device).expand(shape));
+    }
     let values = source.read_shaped(name, &shape)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+/// A matrix of `[out, in]` that is stored as `[in, out]`.
+fn transposed_matrix(
+    source: &dyn TensorSource,
+    name: &str,
+    [out, width]: [usize; 2],
+    device: &Device,
+) -> Result<Tensor<2>, LoadError> {
+    if !source.ask(name, &[width, out])? {
+        return Ok(Tensor::<2>::zeros([1, 1], device).expand([out, width]));
+    }
+    let values = transposed(&source.read_shaped(name, &[width, out])?, out);
+    Ok(Tensor::from_data(
+        TensorData::new(values, [out, width]),
+        device,
+    ))
 }
 
 pub(crate) fn vector(
@@ -177,6 +193,9 @@ pub(crate) fn vector(
     len: usize,
     device: &Device,
 ) -> Result<Tensor<1>, LoadError> {
+    if !source.ask(name, &[len])? {
+        return Ok(Tensor::<1>::zeros([1], device).expand([len]));
+    }
     let values = source.read_shaped(name, &[len])?;
     Ok(Tensor::from_data(TensorData::new(values, [len]), device))
 }

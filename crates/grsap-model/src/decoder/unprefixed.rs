@@ -25,14 +25,22 @@ impl TensorSource for Unprefixed<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        let names = self.source.names().into_iter();
-        let mut names: Vec<String> = names.map(|name| format!("{}{name}", self.prefix)).collect();
+        // The head has no first part anyhow.
+        let full = |name: String| match name.starts_with("lm_head.") {
+            true => name,
+            false => format!("{}{name}", self.prefix),
+        };
+        let mut names: Vec<String> = self.source.names().into_iter().map(full).collect();
         names.sort_unstable();
         names
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.source.shape(self.short(name))
+    }
+
+    fn ask(&self, name: &str, shape: &[usize]) -> Result<bool, LoadError> {
+        self.source.ask(self.short(name), shape)
     }
 
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {

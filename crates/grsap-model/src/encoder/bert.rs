@@ -8,6 +8,7 @@ use crate::decoder::{Projection, ProjectionForm, matrix};
 use crate::decoder_config::NormKind;
 use crate::load_error::{LoadError, read_json};
 use crate::norm::Norm;
+use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
 
 /// The fields of `config.json` that a BERT encoder needs.
@@ -88,8 +89,24 @@ pub(super) struct Bert {
     layers: Vec<Layer>,
 }
 
+/// What stands behind the last hidden state in `BertModel`, and a table of positions, which is
+/// computed.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with("pooler.") || name == "embeddings.position_ids"
+}
+
 impl Bert {
     pub(super) fn load(
+        source: &dyn TensorSource,
+        config: BertConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
+        load_surveyed(source, is_ignored, |source| {
+            Self::build(source, config.clone(), device)
+        })
+    }
+
+    fn build(
         source: &dyn TensorSource,
         config: BertConfig,
         device: &Device,
