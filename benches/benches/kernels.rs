@@ -31,12 +31,7 @@ fn matrix_products(c: &mut Criterion) {
 }
 
 fn ragged_attention(c: &mut Criterion) {
-    let shape = AttentionShape {
-        num_heads: 9,
-        num_kv_heads: 3,
-        head_dim: 64,
-        causal: true,
-    };
+    let shape = AttentionShape::causal(9, 3, 64);
     let (q, k, v) = (random(1024, 576), random(1024, 192), random(1024, 192));
     let segments = Segment::packed([128; 8]);
     c.bench_function("attention/8x128", |b| {

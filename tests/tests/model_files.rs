@@ -22,7 +22,12 @@ fn json(path: &str) -> Value {
 fn gguf_values_are_those_of_the_gguf_package_in_every_bit() {
     let expected = SafetensorsFile::open(fixture("gguf_dequant/expected.safetensors")).unwrap();
     let mut num_tensors = 0;
-    for (name, prefix) in [("types", ""), ("alignment_64", "odd.")] {
+    let mut seen = std::collections::HashSet::new();
+    for (name, prefix) in [
+        ("types", ""),
+        ("alignment_64", "odd."),
+        ("extremes", "extreme."),
+    ] {
         let file = GgufFile::open(fixture(&format!("gguf_dequant/{name}.gguf"))).unwrap();
         for tensor in file.tensors() {
             let name = format!("{prefix}{}", tensor.name);
@@ -35,9 +40,13 @@ fn gguf_values_are_those_of_the_gguf_package_in_every_bit() {
             let got = bits(file.read_f32(&tensor.name).unwrap());
             assert!(got == bits(expected.read_f32(&name).unwrap()), "{name}");
             num_tensors += 1;
+            if prefix == "extreme." {
+                seen.insert(tensor.tensor_type);
+            }
         }
     }
     assert_eq!(num_tensors, expected.names().len());
+    assert_eq!(seen.len(), 13, "every storage type is there");
 }
 
 #[test]

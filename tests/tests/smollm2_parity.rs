@@ -49,20 +49,48 @@ struct GreedyCase {
     output_ids: Vec<u32>,
     text: String,
     margins: Vec<f64>,
+    runner_up_ids: Vec<u32>,
 }
+
+impl GreedyCase {
+    /// What may stand in place of the answer: where the best token is no further ahead of the
+    /// second than rounding reaches, the answer may go on with the second, and then anyhow.
+    fn allows(&self, model: &ChatModel, text: &str) -> bool {
+        let tie = self.margins.iter().position(|&margin| margin < NEAR_TIE);
+        text == self.text
+            || tie.is_some_and(|step| {
+                let ids = [&self.output_ids[..step], &[self.runner_up_ids[step]]].concat();
+                text.starts_with(&model.tokenizer().decode(&ids, true).unwrap())
+            })
+    }
+}
+
+/// A margin between two logits that rounding may turn.
+const NEAR_TIE: f64 = 1e-3;
 
 #[test]
 fn greedy_answers_are_those_of_transformers_token_for_token() {
+    // Of the 5,000 choices one is a near tie (6e-5).
+    let checked = [
+        check_greedy("smollm2_greedy/cases.json", 64, 0),
+        check_greedy("smollm2_greedy/more_cases.json", 32, 1),
+    ];
+    assert_eq!(checked, [32, 68]);
+}
+
+/// Checks the answers of a file, of which some have a near tie; returns how many there are.
+fn check_greedy(path: &str, max_new_tokens: usize, num_near_ties: usize) -> usize {
     let model = smollm2();
-    let cases: Cases<GreedyCase> = fixture("smollm2_greedy/cases.json");
-    assert!(cases.cases.len() >= 30);
+    let cases: Cases<GreedyCase> = fixture(path);
+    let near = |case: &&GreedyCase| case.margins.iter().any(|&margin| margin < NEAR_TIE);
+    assert_eq!(cases.cases.iter().filter(near).count(), num_near_ties);
     let prompts: Vec<Prompt> = cases
         .cases
         .iter()
         .map(|case| Prompt::chat(case.messages.clone()))
         .collect();
     let answers = model
-        .generate(&prompts, &SamplingParams::greedy(64))
+        .generate(&prompts, &SamplingParams::greedy(max_new_tokens))
         .unwrap();
     for ((case, prompt), answer) in cases.cases.iter().zip(&prompts).zip(answers) {
         let name = &case.name;
@@ -78,10 +106,15 @@ fn greedy_answers_are_those_of_transformers_token_for_token() {
             "{name}: prompt tokens"
         );
         let completion = &answer.completions[0];
-        // The fixture's smallest margin between the first and the second token is far above
-        // rounding, so a difference would be an error and not a near tie.
-        assert!(case.margins.iter().all(|&margin| margin > 1e-3));
-        assert_eq!(completion.text, case.text, "{name}: text");
+        assert!(
+            case.allows(model, &completion.text),
+            "{name}: {:?}, not {:?}",
+            completion.text,
+            case.text
+        );
+        if completion.text != case.text {
+            continue;
+        }
         assert_eq!(
             completion.num_tokens,
             case.output_ids.len(),
@@ -94,6 +127,45 @@ fn greedy_answers_are_those_of_transformers_token_for_token() {
             "{name}: end"
         );
     }
+    cases.cases.len()
+}
+
+#[derive(Deserialize)]
+struct NllCase {
+    name: String,
+    num_tokens: usize,
+    nll_sum: f64,
+}
+
+/// All prompts and answers of the greedy fixture, one after another.
+#[test]
+fn the_perplexity_of_seven_thousand_tokens_is_that_of_transformers() {
+    let decoder = smollm2().decoder();
+    let files = ["cases", "more_cases"].map(|name| format!("smollm2_greedy/{name}.json"));
+    let texts = files.map(|path| fixture::<Cases<GreedyCase>>(&path).cases);
+    let nll: Cases<NllCase> = fixture("smollm2_greedy/nll.json");
+    let texts: Vec<GreedyCase> = texts.into_iter().flatten().collect();
+    assert_eq!(texts.len(), nll.cases.len());
+    let (mut got, mut want, mut num_targets) = (0.0, 0.0, 0);
+    for (text, expected) in texts.iter().zip(&nll.cases) {
+        let ids = [text.input_ids.as_slice(), &text.output_ids].concat();
+        let name = (&text.name, ids.len());
+        assert_eq!(name, (&expected.name, expected.num_tokens));
+        let input = DecoderInput::packed([ids.as_slice()]);
+        let hidden = decoder.hidden_states(&input, None).unwrap();
+        let hidden = hidden.narrow(0, 0, ids.len() - 1);
+        let losses = decoder.nll(hidden, &ids[1..]).unwrap();
+        let losses: Vec<f32> = losses.into_data().try_into_vec().unwrap();
+        let sum: f64 = losses.iter().map(|&x| f64::from(x)).sum();
+        let error = (sum / expected.nll_sum - 1.0).abs();
+        assert!(error < 1e-4, "{}: off by {error:.1e}", text.name);
+        got += sum;
+        want += expected.nll_sum;
+        num_targets += losses.len();
+    }
+    assert!(num_targets > 7_000);
+    let error = ((got - want) / num_targets as f64).exp_m1().abs();
+    assert!(error < 1e-5, "perplexity is off by {error:.1e}");
 }
 
 #[derive(Deserialize)]

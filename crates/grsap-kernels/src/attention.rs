@@ -17,8 +17,9 @@ use crate::segment::{AttentionShape, Segment};
 ///
 /// # Source
 ///
-/// Vaswani et al. 2017 with grouped queries (Ainslie et al. 2023); scale 1 / sqrt(head_dim). The
-/// backward pass recomputes the probabilities, as in Dao et al. 2022.
+/// Vaswani et al. 2017 with grouped queries (Ainslie et al. 2023), sliding windows (Jiang et al.
+/// 2023) and soft-caps (Gemma 2, 2024). The backward pass recomputes the probabilities, as in Dao
+/// et al. 2022.
 pub fn attention(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -48,7 +49,7 @@ pub fn reference(
         num_heads,
         num_kv_heads,
         head_dim,
-        causal,
+        ..
     } = shape;
     let device = q.device();
     let group = num_heads / num_kv_heads;
@@ -70,10 +71,17 @@ pub fn reference(
             };
             let queries = q.clone().narrow(0, segment.queries.start, n);
             let queries = queries.reshape([n, num_heads, head_dim]).swap_dims(0, 1);
-            let mut scores = queries.matmul(gather(&k).swap_dims(1, 2)) / (head_dim as f64).sqrt();
-            if causal {
-                let hidden: Vec<bool> = (0..n * m).map(|i| i % m > i / m + m - n).collect();
-                let hidden = TensorData::new(hidden, [1, n, m]);
+            let scores = queries.matmul(gather(&k).swap_dims(1, 2)) * shape.scale;
+            let mut scores = match shape.softcap {
+                Some(cap) => (scores / cap).tanh() * cap,
+                None => scores,
+            };
+            if shape.causal {
+                let hidden = (0..n).flat_map(|i| {
+                    let visible = shape.visible(n, m, i);
+                    (0..m).map(move |key| !visible.contains(&key))
+                });
+                let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [1, n, m]);
                 let hidden =
                     Tensor::<3, Bool>::from_data(hidden, &device).expand([num_heads, n, m]);
                 scores = scores.mask_fill(hidden, f32::NEG_INFINITY);

@@ -11,11 +11,11 @@ use crate::ops;
 /// # Shapes
 ///
 /// `hidden` is `[n, width]`, `weight` is `[vocab, width]` and frozen, `targets` has n ids below
-/// vocab; the result is `[n]`, in `f32`.
+/// vocab; the result is `[n]`, in `f32`. With `softcap` c, a logit x becomes `c * tanh(x / c)`.
 ///
 /// # Errors
 ///
-/// When the shapes differ or a target is out of range.
+/// When the shapes differ, a target is out of range, or the soft-cap is not above zero.
 ///
 /// # Source
 ///
@@ -25,6 +25,7 @@ pub fn linear_cross_entropy(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: &[u32],
+    softcap: Option<f32>,
 ) -> Result<Tensor<1>, KernelError> {
     let op = "linear_cross_entropy";
     let ([n, width], [vocab, weight_width]) = (hidden.dims(), weight.dims());
@@ -38,17 +39,31 @@ pub fn linear_cross_entropy(
             len: vocab,
         });
     }
-    if crate::is_fused(&hidden) && !weight.is_tracked() {
-        return Ok(ops::linear_cross_entropy(hidden, weight, targets.to_vec()));
+    if softcap.is_some_and(|cap| cap.is_nan() || cap <= 0.0) {
+        let what = "softcap";
+        return Err(KernelError::NotPositive { op, what });
     }
-    Ok(reference(hidden, weight, targets))
+    if crate::is_fused(&hidden) && !weight.is_tracked() {
+        let targets = targets.to_vec();
+        return Ok(ops::linear_cross_entropy(hidden, weight, targets, softcap));
+    }
+    Ok(reference(hidden, weight, targets, softcap))
 }
 
 /// The same in plain tensor operations.
-pub fn reference(hidden: Tensor<2>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+pub fn reference(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: &[u32],
+    softcap: Option<f32>,
+) -> Tensor<1> {
     let device = hidden.device();
     let n = targets.len();
     let logits = hidden.matmul(weight.transpose()).cast(DType::F32);
+    let logits = match softcap {
+        Some(cap) => (logits / cap).tanh() * cap,
+        None => logits,
+    };
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [n, 1]), &device);
     -activation::log_softmax(logits, 1)

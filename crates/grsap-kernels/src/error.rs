@@ -26,6 +26,14 @@ pub enum KernelError {
         /// The length it must be below (or at most, for ends of ranges).
         len: usize,
     },
+    /// A number that must be above zero is not.
+    #[error("{op}: the {what} must be above zero")]
+    NotPositive {
+        /// The operation.
+        op: &'static str,
+        /// The number.
+        what: &'static str,
+    },
     /// A segment has no keys, or fewer keys than queries under a causal mask.
     #[error("attention: segment {segment} has {num_queries} queries and {num_keys} keys")]
     Segment {

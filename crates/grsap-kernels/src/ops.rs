@@ -53,6 +53,7 @@ pub(crate) trait FusedOps: Backend {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: Vec<u32>,
+        softcap: Option<f32>,
     ) -> FloatTensor<Self>;
 
     fn fused_write_rows(
@@ -109,6 +110,7 @@ pub(crate) trait FusedBackward: FusedOps {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: Vec<u32>,
+        softcap: Option<f32>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
@@ -191,11 +193,13 @@ pub(crate) fn linear_cross_entropy(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Vec<u32>,
+    softcap: Option<f32>,
 ) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::fused_linear_cross_entropy(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets,
+        softcap,
     ))
 }
 
@@ -392,6 +396,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: Vec<u32>,
+        softcap: Option<f32>,
     ) -> FloatTensor<Self> {
         backward!(LinearCrossEntropy, 1, FloatTensor<B>, |grad, dy| {
             // Row i of `grad` is the gradient of loss i alone.
@@ -408,11 +413,13 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             .stateful()
         {
             OpsKind::Tracked(prep) => {
-                let (loss, grad) = B::linear_cross_entropy_with_grad(hidden, weight, targets);
+                let (loss, grad) =
+                    B::linear_cross_entropy_with_grad(hidden, weight, targets, softcap);
                 prep.finish(grad, loss)
             }
             OpsKind::UnTracked(prep) => {
-                prep.finish(B::fused_linear_cross_entropy(hidden, weight, targets))
+                let loss = B::fused_linear_cross_entropy(hidden, weight, targets, softcap);
+                prep.finish(loss)
             }
         }
     }

@@ -46,7 +46,7 @@ impl Segment {
     }
 }
 
-/// Heads of an attention layer.
+/// Heads of an attention layer, and what each query sees.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     /// Heads of the queries.
@@ -55,11 +55,42 @@ pub struct AttentionShape {
     pub num_kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
+    /// What the products of queries and keys are multiplied by.
+    pub scale: f32,
+    /// A scaled product s becomes `softcap * tanh(s / softcap)`.
+    pub softcap: Option<f32>,
     /// Whether a query sees only the keys up to its own position.
     pub causal: bool,
+    /// A query sees the last so many of the keys up to its own position, its own included. Asks
+    /// for `causal`.
+    pub window: Option<usize>,
 }
 
 impl AttentionShape {
+    /// Causal attention with the scale 1 / sqrt(head_dim), no soft-cap and no window.
+    pub fn causal(num_heads: usize, num_kv_heads: usize, head_dim: usize) -> Self {
+        Self {
+            num_heads,
+            num_kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap: None,
+            causal: true,
+            window: None,
+        }
+    }
+
+    /// The keys, counted through the segment's ranges, that query `i` of a segment sees.
+    #[inline(always)]
+    pub(crate) fn visible(&self, num_queries: usize, num_keys: usize, i: usize) -> Range<usize> {
+        if !self.causal {
+            return 0..num_keys;
+        }
+        let end = num_keys - num_queries + i + 1;
+        let start = self.window.map_or(0, |window| end.saturating_sub(window));
+        start..end
+    }
+
     pub(crate) fn check(
         &self,
         q: [usize; 2],
@@ -83,6 +114,13 @@ impl AttentionShape {
                     .checked_rem(self.num_kv_heads)
                     .unwrap_or(self.num_heads),
             });
+        }
+        let not_positive = |what| Err(KernelError::NotPositive { op, what });
+        if self.softcap.is_some_and(|cap| cap.is_nan() || cap <= 0.0) {
+            return not_positive("softcap");
+        }
+        if self.window == Some(0) || (self.window.is_some() && !self.causal) {
+            return not_positive("window of causal attention");
         }
         let mut next = 0;
         for (index, segment) in segments.iter().enumerate() {

@@ -162,17 +162,44 @@ fn rotary_embedding() {
 #[test]
 fn attention_over_ragged_sequences() {
     for (num_heads, num_kv_heads, head_dim) in [(1, 1, 4), (6, 2, 16), (9, 3, 64), (4, 4, 20)] {
-        for causal in [true, false] {
-            let shape = AttentionShape {
-                num_heads,
-                num_kv_heads,
-                head_dim,
-                causal,
-            };
+        let causal = AttentionShape::causal(num_heads, num_kv_heads, head_dim);
+        let shapes = [
+            causal,
+            AttentionShape {
+                causal: false,
+                ..causal
+            },
+            AttentionShape {
+                window: Some(7),
+                ..causal
+            },
+            AttentionShape {
+                window: Some(1),
+                scale: 0.3,
+                ..causal
+            },
+            // A cap that bends most scores.
+            AttentionShape {
+                scale: 2.0,
+                softcap: Some(1.5),
+                ..causal
+            },
+            AttentionShape {
+                softcap: Some(0.4),
+                window: Some(33),
+                ..causal
+            },
+            AttentionShape {
+                causal: false,
+                softcap: Some(50.0),
+                ..causal
+            },
+        ];
+        for shape in shapes {
             let segments = Segment::packed([5, 1, 37, 70]);
             let kv = num_kv_heads * head_dim;
             compare(
-                "attention",
+                &format!("attention {shape:?}"),
                 &[
                     random([113, num_heads * head_dim], 12),
                     random([113, kv], 13),
@@ -187,14 +214,61 @@ fn attention_over_ragged_sequences() {
     }
 }
 
+/// A window that ends inside a shared prefix, between the ranges, and inside the own rows.
+#[test]
+fn a_window_slides_over_the_ranges_of_a_segment() {
+    let segments = [
+        Segment {
+            queries: 0..4,
+            keys: vec![2..8, 8..8, 10..15],
+        },
+        Segment {
+            queries: 4..5,
+            keys: vec![2..8, 15..16],
+        },
+    ];
+    for window in 1..13 {
+        let shape = AttentionShape {
+            window: Some(window),
+            softcap: (window % 2 == 0).then_some(0.7),
+            ..AttentionShape::causal(4, 2, 8)
+        };
+        compare(
+            &format!("window {window}"),
+            &[
+                random([5, 32], 15),
+                random([16, 16], 16),
+                random([16, 16], 17),
+            ],
+            |t| attention(t[0].clone(), t[1].clone(), t[2].clone(), shape, &segments).unwrap(),
+            |t| reference::attention(t[0].clone(), t[1].clone(), t[2].clone(), shape, &segments),
+        );
+    }
+    // Keys outside the window change nothing; the first key inside it does.
+    let shape = AttentionShape {
+        window: Some(3),
+        ..AttentionShape::causal(1, 1, 4)
+    };
+    let (q, k, v) = (random([6, 4], 30), random([6, 4], 31), random([6, 4], 32));
+    let segments = Segment::packed([6]);
+    let run = |changed: usize| {
+        let mut k = values(k.clone());
+        k[changed * 4..changed * 4 + 4].fill(3.0);
+        let k = burn::tensor::TensorData::new(k, [6, 4]);
+        let k = Tensor::from_data(k, &Device::flex());
+        let y = attention(q.clone(), k, v.clone(), shape, &segments).unwrap();
+        values(y)[20..].to_vec()
+    };
+    let base = attention(q.clone(), k.clone(), v.clone(), shape, &segments).unwrap();
+    let base = &values(base)[20..];
+    for changed in 0..6 {
+        assert_eq!(run(changed) == base, changed < 3, "key {changed}");
+    }
+}
+
 #[test]
 fn attention_with_a_shared_prefix_and_gradients_of_shared_rows() {
-    let shape = AttentionShape {
-        num_heads: 4,
-        num_kv_heads: 2,
-        head_dim: 8,
-        causal: true,
-    };
+    let shape = AttentionShape::causal(4, 2, 8);
     // Two continuations of one prefix (rows 0..6); their own rows lie behind each other.
     let segments = [
         Segment {
@@ -220,12 +294,7 @@ fn attention_with_a_shared_prefix_and_gradients_of_shared_rows() {
 
 #[test]
 fn a_token_does_not_depend_on_its_batch() {
-    let shape = AttentionShape {
-        num_heads: 3,
-        num_kv_heads: 1,
-        head_dim: 16,
-        causal: true,
-    };
+    let shape = AttentionShape::causal(3, 1, 16);
     let (q, k, v) = (
         random([90, 48], 18),
         random([90, 16], 19),
@@ -258,18 +327,22 @@ fn head_and_loss() {
     for (n, width, vocab) in [(1, 8, 5), (9, 33, 1000), (70, 16, 70_000)] {
         let weight = random([vocab, width], 21);
         let targets: Vec<u32> = (0..n).map(|i| ((i * 7919) % vocab) as u32).collect();
-        compare(
-            "linear_cross_entropy",
-            &[random([n, width], 22)],
-            |t| {
-                let loss = linear_cross_entropy(t[0].clone(), weight.clone(), &targets).unwrap();
-                loss.reshape([n, 1])
-            },
-            |t| {
-                let loss = reference::linear_cross_entropy(t[0].clone(), weight.clone(), &targets);
-                loss.reshape([n, 1])
-            },
-        );
+        for softcap in [None, Some(1.0), Some(30.0)] {
+            compare(
+                &format!("linear_cross_entropy {softcap:?}"),
+                &[random([n, width], 22)],
+                |t| {
+                    linear_cross_entropy(t[0].clone(), weight.clone(), &targets, softcap)
+                        .unwrap()
+                        .reshape([n, 1])
+                },
+                |t| {
+                    let hidden = t[0].clone();
+                    reference::linear_cross_entropy(hidden, weight.clone(), &targets, softcap)
+                        .reshape([n, 1])
+                },
+            );
+        }
     }
 }
 
@@ -295,17 +368,12 @@ fn misfits_are_errors() {
         error.to_string(),
         "linear: width of weight must be 4, got 5"
     );
-    let error = linear_cross_entropy(x.clone(), random([3, 4], 26), &[0, 3]).unwrap_err();
+    let error = linear_cross_entropy(x.clone(), random([3, 4], 26), &[0, 3], None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "linear_cross_entropy: target 3 is out of range for 3"
     );
-    let shape = AttentionShape {
-        num_heads: 2,
-        num_kv_heads: 2,
-        head_dim: 2,
-        causal: true,
-    };
+    let shape = AttentionShape::causal(2, 2, 2);
     let t = || x.clone();
     let segments = [Segment {
         queries: 0..2,
@@ -321,12 +389,34 @@ fn misfits_are_errors() {
         keys: vec![0..3],
     }];
     assert!(attention(t(), t(), t(), shape, &segments).is_err());
-    let shape = AttentionShape {
-        num_heads: 2,
-        num_kv_heads: 0,
-        head_dim: 2,
-        causal: true,
-    };
-    assert!(attention(t(), t(), t(), shape, &Segment::packed([2])).is_err());
+    let packed = Segment::packed([2]);
+    for (bad, message) in [
+        (AttentionShape::causal(2, 0, 2), "width of k"),
+        (
+            AttentionShape {
+                window: Some(0),
+                ..shape
+            },
+            "the window of causal attention must be above zero",
+        ),
+        (
+            AttentionShape {
+                window: Some(1),
+                causal: false,
+                ..shape
+            },
+            "the window of causal attention must be above zero",
+        ),
+        (
+            AttentionShape {
+                softcap: Some(f32::NAN),
+                ..shape
+            },
+            "the softcap must be above zero",
+        ),
+    ] {
+        let error = attention(t(), t(), t(), bad, &packed).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
     assert!(write_rows(t(), t(), &[0, 2]).is_err());
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use grsap_model::{Decoder, DecoderConfig, LoadError, TensorSource};
+use grsap_model::{Activation, Decoder, DecoderConfig, LoadError, RopeConfig, TensorSource};
 use rand::RngExt;
 
 use crate::adapter::{LoraConfig, attach, replace, tensors};
@@ -23,12 +23,21 @@ fn config() -> DecoderConfig {
         num_attention_heads: 4,
         num_key_value_heads: 2,
         head_dim: 4,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
+        norm_eps: 1e-5,
+        rope: Some(RopeConfig {
+            theta: 10_000.0,
+            scaling: None,
+        }),
         max_position_embeddings: 32,
+        hidden_act: Activation::Silu,
         tie_word_embeddings: false,
-        attention_bias: false,
+        qkv_bias: false,
+        attention_out_bias: false,
+        mlp_bias: false,
+        query_pre_attn_scalar: 4.0,
+        attn_logit_softcapping: None,
+        final_logit_softcapping: None,
+        sliding_windows: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use grsap_core::{Generation, Generator, ModelError, Perplexity, Prompt, SamplingParams};
-use grsap_kernels::{KernelError, linear_cross_entropy};
+use grsap_kernels::KernelError;
 
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::Checkpoint;
@@ -197,7 +197,7 @@ impl ChatModel {
             return Ok(Tensor::zeros([0], &self.decoder.device()));
         }
         let hidden = select_rows(self.decoder.hidden_states(&input, None)?, &rows)?;
-        linear_cross_entropy(hidden, self.decoder.head_weight().clone(), &labels)
+        self.decoder.nll(hidden, &labels)
     }
 }
 

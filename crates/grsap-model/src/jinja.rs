@@ -8,6 +8,8 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
+use crate::template_limits::FUEL;
+
 /// What a template gave to `raise_exception`.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -26,6 +28,7 @@ pub(crate) fn environment(
             .lstrip_blocks(true)
             .build()?,
     );
+    environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", |message: String| -> Result<(), Error> {

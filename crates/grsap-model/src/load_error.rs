@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::tensor_problems::TensorProblems;
+
 /// A model file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -85,6 +87,14 @@ pub enum LoadError {
         expected: Vec<usize>,
         /// The shape in the file.
         got: Vec<usize>,
+    },
+    /// The tensors of the file are not those of the model.
+    #[error("{}: {problems}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong.
+        problems: Box<TensorProblems>,
     },
     /// A weight is NaN or infinite.
     #[error("{}: tensor `{tensor}` has the value {value} at index {index}", path.display())]

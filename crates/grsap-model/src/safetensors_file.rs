@@ -2,12 +2,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::gguf::map_file;
 use crate::load_error::{LoadError, read_json};
+use crate::mapped_file::MappedFile;
 use crate::weights::{TensorSource, check_finite, missing_tensor};
 
 const SINGLE: &str = "model.safetensors";
@@ -24,7 +23,7 @@ pub struct SafetensorsFile {
 #[derive(Debug)]
 struct Shard {
     path: PathBuf,
-    bytes: Mmap,
+    bytes: MappedFile,
 }
 
 #[derive(Debug)]
@@ -106,9 +105,10 @@ impl SafetensorsFile {
         let mut file = Self::empty(path.clone());
         for (shard, promised) in shard_names {
             let shard = path.with_file_name(shard);
+            let number = file.shards.len();
             file.add_shard(shard.clone())?;
             for tensor in promised {
-                if !file.tensors.contains_key(tensor) {
+                if file.tensors.get(tensor).map(|entry| entry.shard) != Some(number) {
                     return Err(missing_tensor(&shard, tensor));
                 }
             }
@@ -117,11 +117,11 @@ impl SafetensorsFile {
     }
 
     fn add_shard(&mut self, path: PathBuf) -> Result<(), LoadError> {
-        let bytes = map_file(&path)?;
+        let bytes = MappedFile::open(&path)?;
         let invalid = |reason: &dyn std::fmt::Display| LoadError::invalid(&path, "header", reason);
         // Checks every offset against the length of the file.
-        let header = SafeTensors::deserialize(&bytes).map_err(|e| invalid(&e))?;
-        let base = bytes.as_ptr() as usize;
+        let header = SafeTensors::deserialize(bytes.bytes()).map_err(|e| invalid(&e))?;
+        let base = bytes.bytes().as_ptr() as usize;
         for (name, view) in header.iter() {
             // The view borrows from the map, so that its start is an offset into the map.
             let start = (view.data().as_ptr() as usize).wrapping_sub(base);
@@ -157,11 +157,9 @@ impl TensorSource for SafetensorsFile {
         let missing = || missing_tensor(&self.path, name);
         let entry = self.tensors.get(name).ok_or_else(missing)?;
         let shard = self.shards.get(entry.shard).ok_or_else(missing)?;
-        let bytes = shard.bytes.get(entry.range.clone()).ok_or_else(missing)?;
-        let values = match entry.dtype {
-            Dtype::F32 => convert(bytes, f32::from_le_bytes),
-            Dtype::F16 => convert(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => convert(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        let num_values = match entry.dtype {
+            Dtype::F32 => entry.range.len() / 4,
+            Dtype::F16 | Dtype::BF16 => entry.range.len() / 2,
             other => {
                 return Err(LoadError::UnsupportedTensorType {
                     path: shard.path.clone(),
@@ -170,18 +168,32 @@ impl TensorSource for SafetensorsFile {
                 });
             }
         };
+        let mut values = vec![0.0; num_values];
+        let (range, out) = (entry.range.clone(), values.as_mut_slice());
+        match entry.dtype {
+            Dtype::F32 => shard.bytes.decode(range, (4, 1), out, |bytes, out| {
+                convert(bytes, out, f32::from_le_bytes);
+            }),
+            Dtype::F16 => shard.bytes.decode(range, (2, 1), out, |bytes, out| {
+                convert(bytes, out, |b| f16::from_le_bytes(b).to_f32());
+            }),
+            _ => shard.bytes.decode(range, (2, 1), out, |bytes, out| {
+                convert(bytes, out, |b| bf16::from_le_bytes(b).to_f32());
+            }),
+        }
+        .ok_or_else(missing)?;
         check_finite(&shard.path, name, &values)?;
         Ok(values)
     }
 }
 
-fn convert<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
-    let (values, _) = bytes.as_chunks::<N>();
-    values
+fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32 + Sync) {
+    let (bytes, _) = bytes.as_chunks::<N>();
+    bytes
         .par_iter()
+        .zip(out)
         .with_min_len(1 << 15)
-        .map(|bytes| value(*bytes))
-        .collect()
+        .for_each(|(bytes, out)| *out = value(*bytes));
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::decoder_config::{DecoderConfig, SUPPORTED_ARCHITECTURES};
+use rayon::prelude::*;
+
+use crate::decoder_config::{DecoderConfig, Family, NormKind, TensorNames};
 use crate::gguf::GgufFile;
 use crate::load_error::LoadError;
 
@@ -25,6 +27,17 @@ pub trait TensorSource {
     /// [`LoadError::MissingTensor`] when there is none of this name, [`LoadError::NonFinite`]
     /// when one of its values is NaN or infinite.
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError>;
+
+    /// Takes note that a model asks for a tensor of this shape, and says whether to read it. Where
+    /// the answer is no, the model takes a tensor of that shape that costs no memory.
+    ///
+    /// # Errors
+    ///
+    /// When no more is asked for than can be.
+    #[doc(hidden)]
+    fn ask(&self, _name: &str, _shape: &[usize]) -> Result<bool, LoadError> {
+        Ok(true)
+    }
 
     /// The values of a tensor that must have this shape.
     ///
@@ -53,6 +66,11 @@ pub(crate) fn missing_tensor(path: &Path, tensor: &str) -> LoadError {
 
 /// Refuses NaN and infinite weights.
 pub(crate) fn check_finite(path: &Path, tensor: &str, values: &[f32]) -> Result<(), LoadError> {
+    // Without a way out of the loop it runs on vectors.
+    let all_finite = |values: &[f32]| values.iter().fold(true, |all, x| all & x.is_finite());
+    if values.par_chunks(1 << 15).all(all_finite) {
+        return Ok(());
+    }
     match values.iter().enumerate().find(|(_, x)| !x.is_finite()) {
         None => Ok(()),
         Some((index, value)) => Err(LoadError::NonFinite {
@@ -66,13 +84,17 @@ pub(crate) fn check_finite(path: &Path, tensor: &str, values: &[f32]) -> Result<
 
 /// The tensors of a GGUF file under their Hugging Face names and in Hugging Face order.
 ///
-/// GGUF files of Llama models store the rows of the query and key projections so that the two
-/// halves of each rotary pair are neighbours; here the first halves come first again.
+/// What llama.cpp's conversion does to the values is undone:
+/// * `llama`: the rows of the query and key projections are stored so that the two halves of each
+///   rotary pair are neighbours; here the first halves come first again.
+/// * `gemma2`: norm weights are stored with 1 added.
+/// * `gpt2`: linear weights are stored `[out, in]`.
 #[derive(Debug, Clone)]
 pub struct GgufWeights {
     file: Arc<GgufFile>,
     /// Hugging Face name to the name in the file.
     names: BTreeMap<String, String>,
+    family: &'static Family,
     num_attention_heads: usize,
     num_key_value_heads: usize,
 }
@@ -94,14 +116,24 @@ impl GgufWeights {
     /// [`LoadError::UnknownArchitecture`], or what is wrong with the model's configuration.
     pub fn new(file: Arc<GgufFile>) -> Result<Self, LoadError> {
         let config = DecoderConfig::from_gguf(&file)?;
+        let family = config.family(file.path())?;
         let names = file
             .tensors()
             .iter()
-            .filter_map(|tensor| Some((hugging_face_name(&tensor.name)?, tensor.name.clone())))
+            .map(|tensor| {
+                // What has no other name keeps its own, so that it is listed where it is not
+                // expected.
+                let name = hugging_face_name(family, &tensor.name);
+                (
+                    name.unwrap_or_else(|| tensor.name.clone()),
+                    tensor.name.clone(),
+                )
+            })
             .collect();
         Ok(Self {
             file,
             names,
+            family,
             num_attention_heads: config.num_attention_heads,
             num_key_value_heads: config.num_key_value_heads,
         })
@@ -109,14 +141,23 @@ impl GgufWeights {
 
     /// How many heads the rows of an interleaved tensor belong to.
     fn interleaved_heads(&self, gguf_name: &str) -> Option<usize> {
-        debug_assert_eq!(SUPPORTED_ARCHITECTURES, ["llama"]);
-        if gguf_name.contains(".attn_q.") {
+        if !self.family.gguf.is_some_and(|form| form.interleaved_qk) {
+            None
+        } else if gguf_name.contains(".attn_q.") {
             Some(self.num_attention_heads)
         } else if gguf_name.contains(".attn_k.") {
             Some(self.num_key_value_heads)
         } else {
             None
         }
+    }
+
+    /// Whether a tensor's rows are columns in Hugging Face's files.
+    fn is_transposed(&self, gguf_name: &str) -> bool {
+        self.family.fan_in_fan_out
+            && gguf_name.starts_with("blk.")
+            && gguf_name.ends_with(".weight")
+            && !gguf_name.contains("norm")
     }
 }
 
@@ -130,14 +171,26 @@ impl TensorSource for GgufWeights {
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        Some(self.file.tensor(self.names.get(name)?)?.shape.clone())
+        let gguf_name = self.names.get(name)?;
+        let mut shape = self.file.tensor(gguf_name)?.shape.clone();
+        if self.is_transposed(gguf_name) {
+            shape.reverse();
+        }
+        Some(shape)
     }
 
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {
         let missing = || missing_tensor(self.path(), name);
         let gguf_name = self.names.get(name).ok_or_else(missing)?;
-        let values = self.file.read_f32(gguf_name)?;
+        let mut values = self.file.read_f32(gguf_name)?;
         check_finite(self.path(), name, &values)?;
+        if self.is_transposed(gguf_name) {
+            let rows = self.shape(name).ok_or_else(missing)?;
+            return Ok(transposed(&values, rows.first().copied().unwrap_or(0)));
+        }
+        if self.family.norm == NormKind::RmsLessOne && gguf_name.ends_with("_norm.weight") {
+            values.iter_mut().for_each(|x| *x -= 1.0);
+        }
         let Some(num_heads) = self.interleaved_heads(gguf_name) else {
             return Ok(values);
         };
@@ -167,32 +220,49 @@ fn split_halves(values: &[f32], rows: usize, num_heads: usize) -> Vec<f32> {
     out
 }
 
-/// The Hugging Face name of a GGUF tensor of a Llama-like decoder.
-fn hugging_face_name(gguf: &str) -> Option<String> {
+/// The transpose of a matrix, as `rows` rows.
+pub(crate) fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(values.len());
+    for row in 0..rows {
+        out.extend(values.iter().skip(row).step_by(rows));
+    }
+    out
+}
+
+/// The Hugging Face name of a GGUF tensor of a decoder.
+fn hugging_face_name(family: &Family, gguf: &str) -> Option<String> {
     let (stem, kind) = gguf.rsplit_once('.')?;
     if !matches!(kind, "weight" | "bias") {
         return None;
     }
+    let names = &family.tensors;
+    let base = names.base;
     let stem = match stem {
-        "token_embd" => "model.embed_tokens".to_owned(),
-        "output_norm" => "model.norm".to_owned(),
+        "token_embd" => format!("{base}{}", names.embedding),
+        "position_embd" => format!("{base}{}", names.positions?),
+        "output_norm" => format!("{base}{}", names.final_norm),
         "output" => "lm_head".to_owned(),
         _ => {
             let (layer, part) = stem.strip_prefix("blk.")?.split_once('.')?;
             let layer: usize = layer.parse().ok()?;
-            let part = match part {
-                "attn_norm" => "input_layernorm",
-                "attn_q" => "self_attn.q_proj",
-                "attn_k" => "self_attn.k_proj",
-                "attn_v" => "self_attn.v_proj",
-                "attn_output" => "self_attn.o_proj",
-                "ffn_norm" => "post_attention_layernorm",
-                "ffn_gate" => "mlp.gate_proj",
-                "ffn_up" => "mlp.up_proj",
-                "ffn_down" => "mlp.down_proj",
+            let part = match (part, names.qkv, names.mlp_in) {
+                ("attn_norm", ..) => names.norms.before_attention?,
+                ("post_attention_norm", ..) => names.norms.after_attention?,
+                ("ffn_norm", ..) => names.norms.before_mlp?,
+                ("post_ffw_norm", ..) => names.norms.after_mlp?,
+                ("attn_q", [q, _, _], _) => q,
+                ("attn_k", [_, k, _], _) => k,
+                ("attn_v", [_, _, v], _) => v,
+                ("attn_qkv", [qkv], _) => qkv,
+                ("attn_q_norm", ..) if family.qk_norm.is_some() => TensorNames::Q_NORM,
+                ("attn_k_norm", ..) if family.qk_norm.is_some() => TensorNames::K_NORM,
+                ("attn_output", ..) => names.attention_out,
+                ("ffn_gate", _, [gate, _]) => gate,
+                ("ffn_up", _, [up] | [_, up]) => up,
+                ("ffn_down", ..) => names.mlp_out,
                 _ => return None,
             };
-            format!("model.layers.{layer}.{part}")
+            format!("{base}{}.{layer}.{part}", names.layers)
         }
     };
     Some(format!("{stem}.{kind}"))
@@ -248,17 +318,60 @@ mod tests {
                 "model.layers.0.mlp.down_proj.weight",
             ),
         ];
+        let llama = Family::named("llama").unwrap();
         for (gguf, hugging_face) in names {
-            assert_eq!(hugging_face_name(gguf).as_deref(), Some(hugging_face));
+            let name = hugging_face_name(llama, gguf);
+            assert_eq!(name.as_deref(), Some(hugging_face));
+        }
+        for (family, gguf, hugging_face) in [
+            (
+                "gemma2",
+                "blk.1.post_attention_norm.weight",
+                "model.layers.1.post_attention_layernorm.weight",
+            ),
+            (
+                "gemma2",
+                "blk.1.ffn_norm.weight",
+                "model.layers.1.pre_feedforward_layernorm.weight",
+            ),
+            (
+                "olmo2",
+                "blk.0.post_ffw_norm.weight",
+                "model.layers.0.post_feedforward_layernorm.weight",
+            ),
+            (
+                "qwen3",
+                "blk.0.attn_k_norm.weight",
+                "model.layers.0.self_attn.k_norm.weight",
+            ),
+            (
+                "gpt2",
+                "blk.3.attn_qkv.bias",
+                "transformer.h.3.attn.c_attn.bias",
+            ),
+            (
+                "gpt2",
+                "blk.3.ffn_up.weight",
+                "transformer.h.3.mlp.c_fc.weight",
+            ),
+            ("gpt2", "position_embd.weight", "transformer.wpe.weight"),
+        ] {
+            let family = Family::named(family).unwrap();
+            let name = hugging_face_name(family, gguf);
+            assert_eq!(name.as_deref(), Some(hugging_face));
         }
         for other in [
             "rope_freqs.weight",
+            "position_embd.weight",
+            "blk.0.attn_q_norm.weight",
+            "blk.0.attn_qkv.weight",
+            "blk.0.post_ffw_norm.weight",
             "blk.x.attn_q.weight",
             "blk.0.weight",
             "",
             ".",
         ] {
-            assert_eq!(hugging_face_name(other), None, "{other}");
+            assert_eq!(hugging_face_name(llama, other), None, "{other}");
         }
     }
 

@@ -3,9 +3,11 @@
 
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::simd::{SharedMut, Simd, axpy, dot, exp, simd_fn};
+use super::simd::{SharedMut, Simd, axpy, dot, exp, simd_fn, tanh};
 use crate::segment::{AttentionShape, Segment};
 
 /// Queries of one sequence that make a task.
@@ -52,14 +54,24 @@ simd_fn! {
     ) = forward_body
 }
 
-/// How many keys query `i` of a segment sees.
+/// The rows of some of a segment's keys, counted through its ranges, with their numbers.
 #[inline(always)]
-fn visible(shape: AttentionShape, segment: &Segment, i: usize) -> usize {
-    let num_keys = segment.num_keys();
-    if shape.causal {
-        num_keys - segment.queries.len() + i + 1
-    } else {
-        num_keys
+fn rows(segment: &Segment, keys: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    segment.keys.iter().flat_map(move |range| {
+        let before = first;
+        first += range.len();
+        let from = keys.start.clamp(before, first);
+        let to = keys.end.clamp(from, first);
+        (from..to).map(move |key| (key, range.start + key - before))
+    })
+}
+
+/// cap * tanh(score / cap) in place.
+#[inline(always)]
+fn soft_cap(scores: &mut [f32], cap: f32) {
+    for s in scores.iter_mut() {
+        *s = cap * tanh(*s / cap);
     }
 }
 
@@ -102,50 +114,40 @@ unsafe fn forward_body<S: Simd>(
         num_heads,
         num_kv_heads,
         head_dim,
+        scale,
         ..
     } = shape;
     let group = num_heads / num_kv_heads;
     let (q_width, kv_width) = (num_heads * head_dim, num_kv_heads * head_dim);
-    let scale = 1.0 / (head_dim as f32).sqrt();
     let last = (first + QUERY_BLOCK).min(segment.queries.len());
     let num_keys = segment.num_keys();
     let mut scores = vec![0.0f32; group * num_keys];
     for i in first..last {
-        let seen = visible(shape, segment, i);
+        let visible = shape.visible(segment.queries.len(), num_keys, i);
         let row = (segment.queries.start + i) * q_width + kv_head * group * head_dim;
         // SAFETY: query rows lie within q and out, key rows within k and v (checked at the public
         // function); each task writes the rows and heads of its own.
         unsafe {
             let query = q.as_ptr().add(row);
-            let mut at = 0;
-            for range in &segment.keys {
-                for key_row in range.clone() {
-                    if at == seen {
-                        break;
-                    }
-                    let key = k.as_ptr().add(key_row * kv_width + kv_head * head_dim);
-                    for g in 0..group {
-                        *scores.as_mut_ptr().add(g * num_keys + at) =
-                            scale * dot::<S>(query.add(g * head_dim), key, head_dim);
-                    }
-                    at += 1;
+            for (at, key_row) in rows(segment, visible.clone()) {
+                let key = k.as_ptr().add(key_row * kv_width + kv_head * head_dim);
+                for g in 0..group {
+                    *scores.as_mut_ptr().add(g * num_keys + at) =
+                        scale * dot::<S>(query.add(g * head_dim), key, head_dim);
                 }
             }
             for g in 0..group {
-                softmax(&mut scores[g * num_keys..g * num_keys + seen]);
+                let scores = &mut scores[g * num_keys..][visible.clone()];
+                if let Some(cap) = shape.softcap {
+                    soft_cap(scores, cap);
+                }
+                softmax(scores);
             }
-            let mut at = 0;
-            for range in &segment.keys {
-                for key_row in range.clone() {
-                    if at == seen {
-                        break;
-                    }
-                    let value = v.as_ptr().add(key_row * kv_width + kv_head * head_dim);
-                    for g in 0..group {
-                        let p = *scores.as_ptr().add(g * num_keys + at);
-                        axpy::<S>(p, value, out.at(row + g * head_dim), head_dim);
-                    }
-                    at += 1;
+            for (at, key_row) in rows(segment, visible) {
+                let value = v.as_ptr().add(key_row * kv_width + kv_head * head_dim);
+                for g in 0..group {
+                    let p = *scores.as_ptr().add(g * num_keys + at);
+                    axpy::<S>(p, value, out.at(row + g * head_dim), head_dim);
                 }
             }
         }
@@ -213,16 +215,22 @@ unsafe fn backward_body<S: Simd>(
         num_heads,
         num_kv_heads,
         head_dim,
+        scale,
         ..
     } = shape;
     let group = num_heads / num_kv_heads;
     let (q_width, kv_width) = (num_heads * head_dim, num_kv_heads * head_dim);
-    let scale = 1.0 / (head_dim as f32).sqrt();
     let rows: Vec<usize> = segment.keys.iter().cloned().flatten().collect();
     let mut p = vec![0.0f32; rows.len()];
     let mut dp = vec![0.0f32; rows.len()];
+    // What the soft-cap multiplies each score's gradient by.
+    let mut slope = vec![1.0f32; rows.len()];
     for i in 0..segment.queries.len() {
-        let seen = visible(shape, segment, i);
+        let visible = shape.visible(segment.queries.len(), rows.len(), i);
+        let rows = &rows[visible.clone()];
+        let p = &mut p[visible.clone()];
+        let dp = &mut dp[visible.clone()];
+        let slope = &mut slope[visible];
         for head in kv_head * group..(kv_head + 1) * group {
             let at = (segment.queries.start + i) * q_width + head * head_dim;
             // SAFETY: as in `forward_body`; key rows that two tasks share are not visited at the
@@ -230,16 +238,22 @@ unsafe fn backward_body<S: Simd>(
             unsafe {
                 let query = q.as_ptr().add(at);
                 let grad = dy.as_ptr().add(at);
-                for (j, row) in rows.iter().take(seen).enumerate() {
+                for (j, row) in rows.iter().enumerate() {
                     let kv = row * kv_width + kv_head * head_dim;
                     p[j] = scale * dot::<S>(query, k.as_ptr().add(kv), head_dim);
                     dp[j] = dot::<S>(grad, v.as_ptr().add(kv), head_dim);
                 }
-                softmax(&mut p[..seen]);
-                let mean = dot::<S>(p.as_ptr(), dp.as_ptr(), seen);
-                for (j, row) in rows.iter().take(seen).enumerate() {
+                if let Some(cap) = shape.softcap {
+                    soft_cap(p, cap);
+                    for (slope, score) in slope.iter_mut().zip(&*p) {
+                        *slope = 1.0 - (score / cap) * (score / cap);
+                    }
+                }
+                softmax(p);
+                let mean = dot::<S>(p.as_ptr(), dp.as_ptr(), p.len());
+                for (j, row) in rows.iter().enumerate() {
                     let kv = row * kv_width + kv_head * head_dim;
-                    let ds = p[j] * (dp[j] - mean) * scale;
+                    let ds = p[j] * (dp[j] - mean) * slope[j] * scale;
                     axpy::<S>(p[j], grad, dv.at(kv), head_dim);
                     axpy::<S>(ds, query, dk.at(kv), head_dim);
                     axpy::<S>(ds, k.as_ptr().add(kv), dq.at(at), head_dim);

@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::matmul::{Store, nn, nt};
-use super::simd::{Simd, exp, simd_fn};
+use super::simd::{Simd, exp, simd_fn, tanh};
 
 /// Bytes of logits held at a time.
 const LOGITS_BYTES: usize = 16 * 1024 * 1024;
@@ -16,6 +16,7 @@ pub(super) fn losses(
     weight: &[f32],
     width: usize,
     targets: &[u32],
+    softcap: Option<f32>,
     mut grad: Option<&mut [f32]>,
 ) -> Vec<f32> {
     let n = targets.len();
@@ -45,7 +46,7 @@ pub(super) fn losses(
             .zip(losses[first..first + rows].par_iter_mut())
             .zip(&targets[first..first + rows])
             .for_each(|((logits, loss), &target)| {
-                *loss = row(logits, target as usize, with_grad);
+                *loss = row(logits, target as usize, softcap, with_grad);
             });
         if let Some(grad) = grad.as_deref_mut() {
             let out = &mut grad[span];
@@ -63,11 +64,31 @@ pub(super) fn losses(
     losses
 }
 
-simd_fn! { fn row(logits: &mut [f32], target: usize, with_grad: bool) -> f32 = row_body }
+simd_fn! {
+    fn row(logits: &mut [f32], target: usize, softcap: Option<f32>, with_grad: bool) -> f32
+        = row_body
+}
 
-/// The loss of one row; turns the logits into softmax minus one-hot where asked.
+/// The loss of one row; turns the logits into the loss's gradient by them where asked.
 #[inline(always)]
-unsafe fn row_body<S: Simd>(logits: &mut [f32], target: usize, with_grad: bool) -> f32 {
+unsafe fn row_body<S: Simd>(
+    logits: &mut [f32],
+    target: usize,
+    softcap: Option<f32>,
+    with_grad: bool,
+) -> f32 {
+    let mut capped = Vec::new();
+    if let Some(cap) = softcap {
+        for x in logits.iter_mut() {
+            *x = tanh(*x / cap);
+        }
+        if with_grad {
+            capped.extend_from_slice(logits);
+        }
+        for x in logits.iter_mut() {
+            *x *= cap;
+        }
+    }
     let max = logits
         .iter()
         .fold(f32::NEG_INFINITY, |max, &x| if x > max { x } else { max });
@@ -96,6 +117,9 @@ unsafe fn row_body<S: Simd>(logits: &mut [f32], target: usize, with_grad: bool) 
             *x *= factor;
         }
         logits[target] -= 1.0;
+        for (x, tanh) in logits.iter_mut().zip(&capped) {
+            *x *= 1.0 - tanh * tanh;
+        }
     }
     (sum.ln() - f64::from(wanted)) as f32
 }

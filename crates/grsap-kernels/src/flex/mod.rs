@@ -104,10 +104,16 @@ impl FusedOps for Flex {
         tensor(y, [rows, width])
     }
 
-    fn fused_linear_cross_entropy(hidden: T, weight: T, targets: Vec<u32>) -> T {
+    fn fused_linear_cross_entropy(
+        hidden: T,
+        weight: T,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> T {
         let (hidden, weight) = (Dense::new(hidden), Dense::new(weight));
         let (n, width) = hidden.dims();
-        let loss = cross_entropy::losses(hidden.data(), weight.data(), width, &targets, None);
+        let (h, w) = (hidden.data(), weight.data());
+        let loss = cross_entropy::losses(h, w, width, &targets, softcap, None);
         tensor(loss, [n])
     }
 
@@ -284,12 +290,17 @@ impl FusedBackward for Flex {
         ]
     }
 
-    fn linear_cross_entropy_with_grad(hidden: T, weight: T, targets: Vec<u32>) -> (T, T) {
+    fn linear_cross_entropy_with_grad(
+        hidden: T,
+        weight: T,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> (T, T) {
         let (hidden, weight) = (Dense::new(hidden), Dense::new(weight));
         let (n, width) = hidden.dims();
         let mut grad = vec![0.0; n * width];
         let (h, w) = (hidden.data(), weight.data());
-        let loss = cross_entropy::losses(h, w, width, &targets, Some(&mut grad));
+        let loss = cross_entropy::losses(h, w, width, &targets, softcap, Some(&mut grad));
         (tensor(loss, [n]), tensor(grad, [n, width]))
     }
 }

@@ -321,6 +321,18 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { y * scale }
 }
 
+/// tanh(x) to within a few units in the last place. Plain arithmetic, as [`exp`].
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let a = x.abs();
+    // Near zero Lambert's continued fraction, where the other form would cancel.
+    let s = a * a;
+    let small =
+        a * (10_395.0 + s * (1_260.0 + s * 21.0)) / (10_395.0 + s * (4_725.0 + s * (210.0 + s)));
+    let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
+    (if a < 0.6 { small } else { large }).copysign(x)
+}
+
 /// A pointer that tasks on several threads may write through, each to places of its own.
 #[derive(Clone, Copy)]
 pub(super) struct SharedMut(pub(super) *mut f32);
@@ -344,7 +356,7 @@ impl SharedMut {
 
 #[cfg(test)]
 mod tests {
-    use super::exp;
+    use super::{exp, tanh};
 
     #[test]
     fn exp_is_close_everywhere() {
@@ -359,5 +371,26 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn tanh_is_close_everywhere() {
+        for i in -2_000..=2_000 {
+            let x = i as f32 / 200.0;
+            let want = f64::from(x).tanh();
+            let error = f64::from(tanh(x)) - want;
+            assert!(
+                error.abs() <= 4e-7 * want.abs(),
+                "tanh({x}) is off by {error:e}"
+            );
+        }
+        for (x, want) in [
+            (1e-30, 1e-30),
+            (0.0, 0.0),
+            (f32::INFINITY, 1.0),
+            (-100.0, -1.0),
+        ] {
+            assert_eq!(tanh(x), want);
+        }
     }
 }

@@ -12,7 +12,6 @@ const MUST_BE_OFF: &[&str] = &[
     "alpha_pattern",
     "arrow_config",
     "exclude_modules",
-    "fan_in_fan_out",
     "kasa_config",
     "layer_replication",
     "loftq_config",
@@ -32,8 +31,12 @@ const MUST_BE_OFF: &[&str] = &[
 /// Ways of initialising that leave the base weights alone.
 const PLAIN_INIT: &[&str] = &["gaussian", "eva", "orthogonal"];
 
-/// The content of `adapter_config.json`.
-pub(super) fn to_json(config: &LoraConfig, base_model: Option<&str>) -> Value {
+/// The content of `adapter_config.json`. `fan_in_fan_out` is the decoder's.
+pub(super) fn to_json(
+    config: &LoraConfig,
+    base_model: Option<&str>,
+    fan_in_fan_out: bool,
+) -> Value {
     // PEFT writes whole numbers as integers.
     let alpha = config.lora_alpha;
     let lora_alpha = if alpha.fract() == 0.0 && alpha.abs() < 1e15 {
@@ -46,7 +49,7 @@ pub(super) fn to_json(config: &LoraConfig, base_model: Option<&str>) -> Value {
         "auto_mapping": null,
         "base_model_name_or_path": base_model,
         "bias": "none",
-        "fan_in_fan_out": false,
+        "fan_in_fan_out": fan_in_fan_out,
         "inference_mode": true,
         "init_lora_weights": true,
         "layers_pattern": null,
@@ -66,14 +69,27 @@ pub(super) fn to_json(config: &LoraConfig, base_model: Option<&str>) -> Value {
     })
 }
 
-/// The configuration in `adapter_config.json`.
-pub(super) fn from_json(path: &Path, json: &Value) -> Result<LoraConfig, AdapterError> {
+/// The configuration in `adapter_config.json`. `fan_in_fan_out` says how the decoder's files store
+/// weights: PEFT sets the field of that name where the base model asks for it, whatever the file
+/// says, and the factors have the same shapes either way. Only `true` where it is wrong is an error.
+pub(super) fn from_json(
+    path: &Path,
+    json: &Value,
+    fan_in_fan_out: bool,
+) -> Result<LoraConfig, AdapterError> {
     let reader = Reader { path };
     let Value::Object(fields) = json else {
         return Err(reader.error("json", "expected an object"));
     };
     reader.must_be(fields, "peft_type", "LORA")?;
     reader.must_be(fields, "bias", "none")?;
+    if let Some(value) = fields.get("fan_in_fan_out")
+        && !is_off(value)
+        && !(fan_in_fan_out && *value == true)
+    {
+        let reason = format!("{value} does not fit the base model");
+        return Err(reader.error("fan_in_fan_out", reason));
+    }
     for &field in MUST_BE_OFF {
         if let Some(value) = fields.get(field).filter(|value| !is_off(value)) {
             return Err(reader.error(field, format!("{value} is not supported")));

@@ -44,18 +44,15 @@ pub fn save_adapter(
     let dir = dir.as_ref();
     check_attached(decoder, config)?;
     let weights = factor_bytes(&AdapterFactors::of(decoder), dtype)?;
+    let json = peft_config::to_json(config, base_model, decoder.fan_in_fan_out());
     for (name, bytes) in [
         (ADAPTER_MODEL, weights),
-        (ADAPTER_CONFIG, adapter_config_json(config, base_model)),
+        (ADAPTER_CONFIG, format!("{json:#}\n").into_bytes()),
     ] {
         let path = dir.join(name);
         grsap_core::write_atomic(&path, &bytes).map_err(AdapterError::io(&path))?;
     }
     Ok(())
-}
-
-fn adapter_config_json(config: &LoraConfig, base_model: Option<&str>) -> Vec<u8> {
-    format!("{:#}\n", peft_config::to_json(config, base_model)).into_bytes()
 }
 
 /// The content of `adapter_model.safetensors`.
@@ -120,7 +117,7 @@ pub fn load_adapter(
         field: "json".into(),
         reason: e.to_string(),
     })?;
-    let config = peft_config::from_json(&path, &json)?;
+    let config = peft_config::from_json(&path, &json, decoder.fan_in_fan_out())?;
     let file = SafetensorsFile::open(dir.join(ADAPTER_MODEL))?;
     let selected = config.select(decoder)?;
     check_tensors(decoder, &config, &selected, &file)?;

@@ -287,7 +287,7 @@ fn missing_unexpected_and_misshapen_tensors_are_named_together() {
         r: 3,
         ..named(&["q_proj", "k_proj"])
     };
-    let json = super::peft_config::to_json(&wider, None);
+    let json = super::peft_config::to_json(&wider, None, false);
     std::fs::write(dir.path().join(ADAPTER_CONFIG), json.to_string()).unwrap();
     let mut target = adapted_decoder(&tiny_lora());
     let before = bits(&target);
@@ -306,7 +306,7 @@ fn missing_unexpected_and_misshapen_tensors_are_named_together() {
     );
     assert_eq!(misshapen[0].1, [3, 16]);
 
-    let json = super::peft_config::to_json(&named(&["k_proj"]), None);
+    let json = super::peft_config::to_json(&named(&["k_proj"]), None, false);
     std::fs::write(dir.path().join(ADAPTER_CONFIG), json.to_string()).unwrap();
     let error = load_adapter(&mut target, dir.path()).unwrap_err();
     assert!(

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
-use grsap_kernels::{Dropout, linear_cross_entropy};
+use grsap_kernels::Dropout;
 use grsap_model::{Decoder, DecoderInput};
 use serde::{Deserialize, Serialize};
 
@@ -154,8 +154,7 @@ fn forward(
     let hidden = decoder.hidden_states(&input, None)?;
     let rows = TensorData::from(rows.as_slice());
     let hidden = hidden.select(0, Tensor::<1, Int>::from_data(rows, &decoder.device()));
-    let nll = linear_cross_entropy(hidden, decoder.head_weight().clone(), &targets)?;
-    Ok((nll, weights))
+    Ok((decoder.nll(hidden, &targets)?, weights))
 }
 
 fn backward(decoder: &Decoder, loss: Tensor<1>) -> Result<Vec<Tensor<2>>, TrainError> {

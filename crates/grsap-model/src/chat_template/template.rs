@@ -10,6 +10,7 @@ use super::error::TemplateError;
 use crate::gguf::GgufFile;
 use crate::jinja::environment;
 use crate::load_error::{LoadError, read_json_if_there};
+use crate::template_limits::render;
 
 const NAME: &str = "chat_template";
 
@@ -212,15 +213,15 @@ impl ChatTemplate {
             .collect();
         // A token that the model lacks is undefined, not none, and prints as nothing.
         let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
-        let text = self.environment.get_template(NAME)?.render(context! {
+        let context = context! {
             messages,
             add_generation_prompt,
             tools => (),
             documents => (),
             bos_token => token(&self.bos_token),
             eos_token => token(&self.eos_token),
-        })?;
-        Ok(text)
+        };
+        Ok(render(&self.environment, NAME, context)?)
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod kv_cache;
 mod layer;
-mod llama;
+mod mlp;
+mod model;
 mod projection;
+mod unprefixed;
 
 pub use kv_cache::KvCache;
-pub(crate) use llama::select_rows;
-pub use llama::{Decoder, DecoderInput};
+pub(crate) use model::select_rows;
+pub use model::{Decoder, DecoderInput};
 pub use projection::{LoraFactors, Projection};
-pub(crate) use projection::{matrix, vector};
+pub(crate) use projection::{ProjectionForm, matrix, vector};

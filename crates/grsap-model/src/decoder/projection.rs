@@ -2,7 +2,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use grsap_kernels::{Dropout, KernelError, LoraWeights, linear, lora_linear};
 
 use crate::load_error::LoadError;
-use crate::weights::TensorSource;
+use crate::weights::{TensorSource, transposed};
 
 /// The low-rank factors that an adapter adds to a projection.
 #[derive(Debug, Clone)]
@@ -23,6 +23,14 @@ pub struct Projection {
     lora: Option<LoraFactors>,
 }
 
+/// How files hold a projection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ProjectionForm {
+    pub(crate) bias: bool,
+    /// The weight is stored `[in, out]`.
+    pub(crate) transposed: bool,
+}
+
 impl Projection {
     /// A projection without an adapter.
     ///
@@ -41,11 +49,16 @@ impl Projection {
         source: &dyn TensorSource,
         name: &str,
         [out, width]: [usize; 2],
-        bias: bool,
+        form: ProjectionForm,
         device: &Device,
     ) -> Result<Self, LoadError> {
-        let weight = matrix(source, &format!("{name}.weight"), [out, width], device)?;
-        let bias = bias
+        let weight = format!("{name}.weight");
+        let weight = match form.transposed {
+            false => matrix(source, &weight, [out, width], device)?,
+            true => transposed_matrix(source, &weight, [out, width], device)?,
+        };
+        let bias = form
+            .bias
             .then(|| vector(source, &format!("{name}.bias"), out, device))
             .transpose()?;
         Ok(Self::new(weight, bias))
@@ -150,8 +163,28 @@ pub(crate) fn matrix(
     shape: [usize; 2],
     device: &Device,
 ) -> Result<Tensor<2>, LoadError> {
+    if !source.ask(name, &shape)? {
+        return Ok(Tensor::<2>::zeros([1, 1], device).expand(shape));
+    }
     let values = source.read_shaped(name, &shape)?;
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+/// A matrix of `[out, in]` that is stored as `[in, out]`.
+fn transposed_matrix(
+    source: &dyn TensorSource,
+    name: &str,
+    [out, width]: [usize; 2],
+    device: &Device,
+) -> Result<Tensor<2>, LoadError> {
+    if !source.ask(name, &[width, out])? {
+        return Ok(Tensor::<2>::zeros([1, 1], device).expand([out, width]));
+    }
+    let values = transposed(&source.read_shaped(name, &[width, out])?, out);
+    Ok(Tensor::from_data(
+        TensorData::new(values, [out, width]),
+        device,
+    ))
 }
 
 pub(crate) fn vector(
@@ -160,6 +193,9 @@ pub(crate) fn vector(
     len: usize,
     device: &Device,
 ) -> Result<Tensor<1>, LoadError> {
+    if !source.ask(name, &[len])? {
+        return Ok(Tensor::<1>::zeros([1], device).expand([len]));
+    }
     let values = source.read_shaped(name, &[len])?;
     Ok(Tensor::from_data(TensorData::new(values, [len]), device))
 }

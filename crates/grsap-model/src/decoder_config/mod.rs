@@ -1,12 +1,14 @@
 //! The shape of a decoder, from `config.json` or from GGUF metadata.
 
 mod config;
+mod family;
+mod gguf;
 mod hugging_face;
 mod rope;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::DecoderConfig;
-pub(crate) use config::SUPPORTED_ARCHITECTURES;
-pub use rope::RopeScaling;
+pub use config::{Activation, DecoderConfig};
+pub(crate) use family::{BlockNorms, Family, NormKind, QkNorm, TensorNames};
+pub use rope::{RopeConfig, RopeScaling};

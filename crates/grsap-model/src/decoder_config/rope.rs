@@ -2,6 +2,16 @@ use serde::{Deserialize, Serialize};
 
 use super::config::DecoderConfig;
 
+/// Rotary position embedding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RopeConfig {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// How the frequencies are changed for long contexts.
+    pub scaling: Option<RopeScaling>,
+}
+
 /// A change to the rotary frequencies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -32,17 +42,21 @@ pub enum RopeScaling {
 }
 
 impl DecoderConfig {
-    /// The `head_dim / 2` inverse frequencies of the rotary embedding, scaling applied.
+    /// The `head_dim / 2` inverse frequencies of the rotary embedding, scaling applied; none where
+    /// the positions are learned.
     ///
     /// # Source
     ///
     /// `transformers.modeling_rope_utils`, in single precision as there.
     pub fn inv_freq(&self) -> Vec<f32> {
+        let Some(RopeConfig { theta, scaling }) = &self.rope else {
+            return Vec::new();
+        };
         let plain = (0..self.head_dim / 2).map(|i| {
             let exponent = (2 * i) as f32 / self.head_dim as f32;
-            1.0 / self.rope_theta.powf(f64::from(exponent)) as f32
+            1.0 / theta.powf(f64::from(exponent)) as f32
         });
-        match &self.rope_scaling {
+        match scaling {
             None => plain.collect(),
             Some(RopeScaling::Linear { factor }) => plain.map(|f| f / *factor as f32).collect(),
             Some(RopeScaling::Factors(factors)) => {

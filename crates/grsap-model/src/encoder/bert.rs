@@ -4,9 +4,11 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use grsap_kernels::{AttentionShape, KernelError, Segment, attention};
 use serde::Deserialize;
 
-use crate::decoder::Projection;
-use crate::decoder::{matrix, vector};
+use crate::decoder::{Projection, ProjectionForm, matrix};
+use crate::decoder_config::NormKind;
 use crate::load_error::{LoadError, read_json};
+use crate::norm::Norm;
+use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
 
 /// The fields of `config.json` that a BERT encoder needs.
@@ -22,6 +24,7 @@ pub(super) struct BertConfig {
     type_vocab_size: usize,
     layer_norm_eps: f64,
     hidden_act: String,
+    position_embedding_type: Option<String>,
 }
 
 impl BertConfig {
@@ -40,6 +43,12 @@ impl BertConfig {
             let reason = format!("`{}` is not supported, only `gelu`", config.hidden_act);
             return Err(invalid("hidden_act", reason));
         }
+        if let Some(other) = config.position_embedding_type.as_deref()
+            && other != "absolute"
+        {
+            let reason = format!("`{other}` is not supported, only `absolute`");
+            return Err(invalid("position_embedding_type", reason));
+        }
         if config.num_attention_heads == 0
             || !config
                 .hidden_size
@@ -53,45 +62,15 @@ impl BertConfig {
 }
 
 #[derive(Debug, Clone)]
-struct LayerNorm {
-    weight: Tensor<1>,
-    bias: Tensor<1>,
-    eps: f64,
-}
-
-impl LayerNorm {
-    fn load(
-        source: &dyn TensorSource,
-        name: &str,
-        config: &BertConfig,
-        device: &Device,
-    ) -> Result<Self, LoadError> {
-        let len = config.hidden_size;
-        Ok(Self {
-            weight: vector(source, &format!("{name}.weight"), len, device)?,
-            bias: vector(source, &format!("{name}.bias"), len, device)?,
-            eps: config.layer_norm_eps,
-        })
-    }
-
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let centred = x.clone() - x.mean_dim(1);
-        let variance = centred.clone().powi_scalar(2).mean_dim(1);
-        let normed = centred / (variance + self.eps).sqrt();
-        normed * self.weight.clone().unsqueeze() + self.bias.clone().unsqueeze()
-    }
-}
-
-#[derive(Debug, Clone)]
 struct Layer {
     query: Projection,
     key: Projection,
     value: Projection,
     output: Projection,
-    attention_norm: LayerNorm,
+    attention_norm: Norm,
     intermediate: Projection,
     down: Projection,
-    norm: LayerNorm,
+    norm: Norm,
 }
 
 /// A BERT encoder.
@@ -106,8 +85,14 @@ pub(super) struct Bert {
     positions: Tensor<2>,
     /// Of token type 0, the only one that single sentences have.
     token_type: Tensor<1>,
-    norm: LayerNorm,
+    norm: Norm,
     layers: Vec<Layer>,
+}
+
+/// What stands behind the last hidden state in `BertModel`, and a table of positions, which is
+/// computed.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with("pooler.") || name == "embeddings.position_ids"
 }
 
 impl Bert {
@@ -116,13 +101,28 @@ impl Bert {
         config: BertConfig,
         device: &Device,
     ) -> Result<Self, LoadError> {
+        load_surveyed(source, is_ignored, |source| {
+            Self::build(source, config.clone(), device)
+        })
+    }
+
+    fn build(
+        source: &dyn TensorSource,
+        config: BertConfig,
+        device: &Device,
+    ) -> Result<Self, LoadError> {
         let (hidden, mlp) = (config.hidden_size, config.intermediate_size);
+        let form = (NormKind::Layer, config.layer_norm_eps);
         let layer = |index: usize| {
             let name = |part: &str| format!("encoder.layer.{index}.{part}");
             let project = |part: &str, shape: [usize; 2]| {
-                Projection::load(source, &name(part), shape, true, device)
+                let stored = ProjectionForm {
+                    bias: true,
+                    transposed: false,
+                };
+                Projection::load(source, &name(part), shape, stored, device)
             };
-            let norm = |part: &str| LayerNorm::load(source, &name(part), &config, device);
+            let norm = |part: &str| Norm::load(source, &name(part), form, hidden, device);
             Ok(Layer {
                 query: project("attention.self.query", [hidden, hidden])?,
                 key: project("attention.self.key", [hidden, hidden])?,
@@ -146,7 +146,7 @@ impl Bert {
             words: embedding("word_embeddings", config.vocab_size)?,
             positions: embedding("position_embeddings", config.max_position_embeddings)?,
             token_type: token_types.narrow(0, 0, 1).reshape([hidden]),
-            norm: LayerNorm::load(source, "embeddings.LayerNorm", &config, device)?,
+            norm: Norm::load(source, "embeddings.LayerNorm", form, hidden, device)?,
             layers,
             config,
         })
@@ -166,14 +166,13 @@ impl Bert {
             table.clone().select(0, ids)
         };
         let x = select(&self.words, ids) + select(&self.positions, positions);
-        let mut x = self.norm.forward(x + self.token_type.clone().unsqueeze());
+        let mut x = self.norm.forward(x + self.token_type.clone().unsqueeze())?;
         let segments = Segment::packed(sequences.iter().map(|s| s.len()));
         let num_heads = self.config.num_attention_heads;
+        let head_dim = self.config.hidden_size / num_heads;
         let shape = AttentionShape {
-            num_heads,
-            num_kv_heads: num_heads,
-            head_dim: self.config.hidden_size / num_heads,
             causal: false,
+            ..AttentionShape::causal(num_heads, num_heads, head_dim)
         };
         for layer in &self.layers {
             let q = layer.query.forward(x.clone(), None)?;
@@ -182,9 +181,9 @@ impl Bert {
             let attended = attention(q, k, v, shape, &segments)?;
             x = layer
                 .attention_norm
-                .forward(layer.output.forward(attended, None)? + x);
+                .forward(layer.output.forward(attended, None)? + x)?;
             let inner = activation::gelu(layer.intermediate.forward(x.clone(), None)?);
-            x = layer.norm.forward(layer.down.forward(inner, None)? + x);
+            x = layer.norm.forward(layer.down.forward(inner, None)? + x)?;
         }
         Ok(x)
     }

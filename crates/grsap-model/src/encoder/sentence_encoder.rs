@@ -23,7 +23,8 @@ enum Pooling {
 /// # Source
 ///
 /// sentence-transformers: `config.json`, `tokenizer.json`, `model.safetensors`,
-/// `1_Pooling/config.json` for the pooling, `sentence_bert_config.json` for the longest input.
+/// `1_Pooling/config.json` for the pooling, `sentence_bert_config.json` or `tokenizer_config.json`
+/// for the longest input.
 /// Texts are truncated to it, pooled, and scaled to unit length.
 #[derive(Debug, Clone)]
 pub struct SentenceEncoder {
@@ -41,10 +42,13 @@ impl SentenceEncoder {
     pub fn load(dir: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
         let dir = dir.as_ref();
         let config = BertConfig::read(&dir.join("config.json"))?;
-        let limits = dir.join("sentence_bert_config.json");
-        let max_length = read_json_if_there(&limits)?
-            .and_then(|json| json.get("max_seq_length")?.as_u64())
-            .and_then(|length| usize::try_from(length).ok())
+        let limit = |file: &str, field: &str| -> Result<Option<usize>, LoadError> {
+            let json = read_json_if_there(&dir.join(file))?;
+            let length = json.and_then(|json| json.get(field)?.as_u64());
+            Ok(length.and_then(|length| usize::try_from(length).ok()))
+        };
+        let max_length = limit("sentence_bert_config.json", "max_seq_length")?
+            .or(limit("tokenizer_config.json", "model_max_length")?)
             .unwrap_or(config.max_position_embeddings)
             .min(config.max_position_embeddings);
         let path = dir.join("tokenizer.json");
@@ -127,22 +131,25 @@ fn pooling(dir: &Path) -> Result<Pooling, LoadError> {
     let Some(json) = read_json_if_there(&path)? else {
         return Ok(Pooling::Mean);
     };
-    let flag = |name: &str| {
-        json.get(name)
-            .and_then(serde_json::Value::as_bool)
-            .unwrap_or(false)
+    // Before sentence-transformers 6 there was a flag for each mode.
+    let modes: Vec<String> = match json.get("pooling_mode") {
+        Some(serde_json::Value::String(mode)) => vec![mode.clone()],
+        Some(other) => vec![other.to_string()],
+        None => json
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, on)| name.starts_with("pooling_mode_") && **on == true)
+            .map(|(name, _)| name.clone())
+            .collect(),
     };
-    match (
-        flag("pooling_mode_mean_tokens"),
-        flag("pooling_mode_cls_token"),
-    ) {
-        (true, false) => Ok(Pooling::Mean),
-        (false, true) => Ok(Pooling::Cls),
-        _ => Err(LoadError::invalid(
-            &path,
-            "pooling_mode",
-            "must be mean or cls, one of them",
-        )),
+    match modes.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["mean" | "pooling_mode_mean_tokens"] => Ok(Pooling::Mean),
+        ["cls" | "pooling_mode_cls_token"] => Ok(Pooling::Cls),
+        _ => {
+            let reason = format!("must be mean or cls, one of them, got {}", modes.join(", "));
+            Err(LoadError::invalid(&path, "pooling_mode", reason))
+        }
     }
 }
 

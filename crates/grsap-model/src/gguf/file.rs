@@ -1,14 +1,12 @@
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-
-use memmap2::Mmap;
 
 use super::cursor::Cursor;
 use super::dequantize::dequantize;
 use super::tensor_type::TensorType;
 use super::value::{GgufArray, GgufValue};
 use crate::load_error::LoadError;
+use crate::mapped_file::MappedFile;
 
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -21,7 +19,7 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    bytes: Bytes,
+    bytes: MappedFile,
     metadata: HashMap<String, GgufValue>,
     tensors: Vec<GgufTensor>,
     by_name: HashMap<String, usize>,
@@ -43,23 +41,6 @@ pub struct GgufTensor {
     num_values: usize,
 }
 
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    #[cfg(test)]
-    Owned(Vec<u8>),
-}
-
-impl Bytes {
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            #[cfg(test)]
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
 impl GgufFile {
     /// Maps the file at `path` and reads its header.
     ///
@@ -68,16 +49,16 @@ impl GgufFile {
     /// [`LoadError`] names the field that is missing, damaged or not supported.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
-        Self::parse(path, Bytes::Mapped(map_file(path)?))
+        Self::parse(path, MappedFile::open(path)?)
     }
 
     #[cfg(test)]
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self, LoadError> {
-        Self::parse(Path::new("test.gguf"), Bytes::Owned(bytes))
+        Self::parse(Path::new("test.gguf"), MappedFile::Owned(bytes))
     }
 
-    fn parse(path: &Path, bytes: Bytes) -> Result<Self, LoadError> {
-        let (metadata, tensors) = read_header(path, bytes.get())?;
+    fn parse(path: &Path, bytes: MappedFile) -> Result<Self, LoadError> {
+        let (metadata, tensors) = read_header(path, bytes.bytes())?;
         let mut by_name = HashMap::with_capacity(tensors.len());
         for (index, tensor) in tensors.iter().enumerate() {
             if by_name.insert(tensor.name.clone(), index).is_some() {
@@ -120,13 +101,15 @@ impl GgufFile {
             tensor: name.to_owned(),
         };
         let tensor = self.tensor(name).ok_or_else(missing)?;
-        let bytes = tensor
-            .start
-            .checked_add(tensor.len)
-            .and_then(|end| self.bytes.get().get(tensor.start..end))
-            .ok_or_else(missing)?;
+        let kind = tensor.tensor_type;
+        let range = tensor.start..tensor.start.saturating_add(tensor.len);
+        let block = (kind.block_bytes(), kind.block_len());
         let mut values = vec![0.0; tensor.num_values];
-        dequantize(tensor.tensor_type, bytes, &mut values);
+        self.bytes
+            .decode(range, block, &mut values, |bytes, out| {
+                dequantize(kind, bytes, out);
+            })
+            .ok_or_else(missing)?;
         Ok(values)
     }
 
@@ -224,15 +207,6 @@ impl GgufFile {
     pub(crate) fn require<T>(&self, key: &str, value: Option<T>) -> Result<T, LoadError> {
         value.ok_or_else(|| self.missing(key))
     }
-}
-
-/// Maps a file into memory.
-#[allow(unsafe_code)]
-pub(crate) fn map_file(path: &Path) -> Result<Mmap, LoadError> {
-    let file = File::open(path).map_err(|e| LoadError::io(path, e))?;
-    // SAFETY: the map is read-only and private to this process's view. As with every memory map,
-    // the file must not be shortened by someone else while it is mapped; model files are not.
-    unsafe { Mmap::map(&file) }.map_err(|e| LoadError::io(path, e))
 }
 
 type Header = (HashMap<String, GgufValue>, Vec<GgufTensor>);

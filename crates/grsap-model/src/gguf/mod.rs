@@ -12,7 +12,6 @@ pub(crate) mod builder;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use file::map_file;
 pub use file::{GgufFile, GgufTensor};
 pub use tensor_type::TensorType;
 pub use value::{GgufArray, GgufValue};
