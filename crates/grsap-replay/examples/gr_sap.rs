@@ -108,7 +108,7 @@ impl Scale {
         if args.full {
             Self {
                 num_seeds: 3,
-                num_train: 400,
+                num_train: 320,
                 samples_per_domain: 16,
                 num_harmful: 160,
                 num_benign: 80,
@@ -488,8 +488,8 @@ fn notes(judge: &FitReport, task: &TaskData, scale: &Scale) -> Vec<String> {
             judge.num_examples, judge.accuracy, judge.majority_accuracy, judge.auc
         ),
         format!(
-            "Each arm saw {} examples, {}% of them replay where it has replay. Held-out {} rows \
-             share their templates with the training rows unless a file was given.",
+            "Each arm saw {} examples, {}% of them replay where it has replay, and every example \
+             weighs the same in the loss. Held-out {} rows share their templates with the training rows unless a file was given.",
             scale.num_train,
             REPLAY_RATIO * 100.0,
             task.format.name()
