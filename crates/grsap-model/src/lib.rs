@@ -30,6 +30,7 @@ mod gguf_tokenizer;
 mod jinja;
 mod load_error;
 mod safetensors_file;
+mod special_tokens;
 mod stream_decoder;
 mod tokenizer;
 mod training_tokens;

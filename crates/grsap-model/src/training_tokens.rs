@@ -91,16 +91,16 @@ fn assistant_turn(
         Err(_) if before.is_empty() => return Err(unstable()),
         prompt => prompt?,
     };
-    let (marked, marked_end) = template
+    let marked = template
         .render_marked(messages, index)?
         .ok_or_else(unstable)?;
     // Both are equal up to the marker, but for trailing spaces that the template trims.
     let end = text
         .char_indices()
-        .zip(marked.char_indices())
-        .find(|((_, a), (position, b))| a != b || *position == marked_end)
+        .zip(marked.text.char_indices())
+        .find(|((_, a), (position, b))| a != b || *position == marked.end)
         .map_or(text.len(), |((position, _), _)| position);
-    let trimmed = marked.get(end..marked_end).map(str::trim);
+    let trimmed = marked.text.get(end..marked.end).map(str::trim);
     if !text.starts_with(&prompt) || end < prompt.len() || trimmed != Some("") {
         return Err(unstable());
     }

@@ -8,10 +8,10 @@ use tokenizers::Tokenizer;
 use tokenizers::processors::PostProcessorWrapper;
 
 use super::json::read_tokenizer;
-use crate::chat_template::token_text;
 use crate::gguf::GgufFile;
 use crate::gguf_tokenizer::{gguf_tokenizer, token_id};
 use crate::load_error::{LoadError, read_json_if_there};
+use crate::special_tokens::SpecialTokens;
 use crate::stream_decoder::{DecodeSource, StreamDecoder};
 
 /// Tokens that end a turn in well-known chat formats. A model that has one of them as a special
@@ -51,7 +51,7 @@ struct Specials {
 
 impl ChatTokenizer {
     /// Reads `tokenizer.json` and, where they are, `tokenizer_config.json`,
-    /// `generation_config.json` and `config.json` of a Hugging Face model.
+    /// `special_tokens_map.json`, `generation_config.json` and `config.json` of a Hugging Face model.
     ///
     /// # Errors
     ///
@@ -62,15 +62,16 @@ impl ChatTokenizer {
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json_if_there(&config_path)?.unwrap_or(Json::Null);
 
+        let tokens = SpecialTokens::from_dir(dir)?;
         let special = |name: &str| -> Result<Option<(u32, String)>, LoadError> {
-            let Some(token) = token_text(&config, name) else {
+            let Some(token) = tokens.texts.get(name) else {
                 return Ok(None);
             };
             match tokenizer.token_to_id(token) {
                 Some(id) => Ok(Some((id, token.to_owned()))),
                 None => {
                     let reason = format!("`{token}` is not in the vocabulary");
-                    Err(LoadError::invalid(&config_path, name, reason))
+                    Err(LoadError::invalid(tokens.path(name), name, reason))
                 }
             }
         };
