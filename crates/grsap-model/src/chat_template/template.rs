@@ -211,6 +211,9 @@ impl ChatTemplate {
         if !has_generation_tags(&self.source) {
             return Ok(None);
         }
+        if messages.is_empty() {
+            return Err(TemplateError::NoMessages);
+        }
         let (start, end) = (unused(BLOCK_START, messages), unused(BLOCK_END, messages));
         let marks = [(START_MARK, start.as_str()), (END_MARK, end.as_str())];
         let marked = self.render_with(messages, false, &marks)?;

@@ -9,7 +9,7 @@ use tokenizers::processors::PostProcessorWrapper;
 
 use super::json::read_tokenizer;
 use crate::gguf::GgufFile;
-use crate::gguf_tokenizer::{gguf_tokenizer, token_id};
+use crate::gguf_tokenizer::{adds_bos, gguf_tokenizer, token_id};
 use crate::load_error::{LoadError, read_json_if_there};
 use crate::special_tokens::SpecialTokens;
 use crate::stream_decoder::{DecodeSource, StreamDecoder};
@@ -109,7 +109,8 @@ impl ChatTokenizer {
         Self::new(&path, tokenizer, specials)
     }
 
-    /// Builds the tokenizer that the metadata of a GGUF file describes (byte-level BPE).
+    /// Builds the tokenizer that the metadata of a GGUF file describes: byte-level BPE (`gpt2`) or
+    /// sentencepiece's BPE (`llama`).
     ///
     /// # Errors
     ///
@@ -128,10 +129,7 @@ impl ChatTokenizer {
             eos_token: text(eos_id),
             pad_id: id("padding_token_id")?,
             eos_ids,
-            add_bos: bos_id.is_some()
-                && file
-                    .boolean("tokenizer.ggml.add_bos_token")?
-                    .unwrap_or(false),
+            add_bos: bos_id.is_some() && adds_bos(file)?,
         };
         Self::new(file.path(), tokenizer, specials)
     }

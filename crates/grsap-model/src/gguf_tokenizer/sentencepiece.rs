@@ -1,0 +1,158 @@
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::fuse::Fuse;
+use tokenizers::decoders::sequence::Sequence as Decoders;
+use tokenizers::decoders::strip::Strip;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
+use tokenizers::{DecoderWrapper, NormalizerWrapper, Tokenizer};
+
+use super::vocabulary::{
+    MERGES, NORMAL, SCORES, TYPES, UNKNOWN, USER_DEFINED, Vocabulary, token_id,
+};
+use crate::gguf::{GgufArray, GgufValue};
+use crate::load_error::LoadError;
+
+/// A blank, as sentencepiece spells it.
+const BLANK: &str = "▁";
+
+/// Sentencepiece's BPE: of all pairs that make a token, the one with the best score is merged
+/// first; characters that are no token become bytes.
+///
+/// # Source
+///
+/// llama.cpp and sentencepiece: a blank is put before every stretch of text between special tokens,
+/// also where the text starts with one (`tokenizer.json` of Llama 2: `Prepend`). transformers reads
+/// such files with `Metaspace`, which puts it before the first stretch only, and not before a blank.
+pub(super) fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, LoadError> {
+    let file = vocabulary.file;
+    let is_gemma = file
+        .string("general.architecture")?
+        .is_some_and(|name| name.starts_with("gemma"));
+    let vocabulary = &with_spelled_blanks(vocabulary);
+    let ids = vocabulary.ids()?;
+    let merges = match vocabulary.merges(&ids)? {
+        Some(merges) => merges,
+        None => merges(vocabulary, is_gemma)?,
+    };
+    let unknown = match token_id(file, vocabulary.tokens.len(), "unknown_token_id")? {
+        Some(id) => Some(id as usize),
+        None => vocabulary.types.iter().position(|kind| *kind == UNKNOWN),
+    };
+    let mut bpe = BPE::builder()
+        .vocab_and_merges(ids, merges)
+        .fuse_unk(true)
+        .byte_fallback(true);
+    if let Some(unknown) = unknown.and_then(|id| vocabulary.tokens.get(id)) {
+        bpe = bpe.unk_token(unknown.clone());
+    }
+    let bpe = bpe.build().map_err(|e| vocabulary.invalid(MERGES, e))?;
+
+    let key = "tokenizer.ggml.add_space_prefix";
+    let has_prefix = file.boolean(key)?.unwrap_or(true);
+    let bad = |e: tokenizers::Error| vocabulary.invalid(key, e);
+    let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
+    let mut decoders: Vec<DecoderWrapper> = vec![
+        Replace::new(BLANK, " ").map_err(bad)?.into(),
+        ByteFallback::new().into(),
+        Fuse::new().into(),
+    ];
+    if has_prefix {
+        normalizers.push(Prepend::new(BLANK.to_owned()).into());
+        decoders.push(Strip::new(' ', 1, 0).into());
+    }
+    normalizers.push(Replace::new(" ", BLANK).map_err(bad)?.into());
+    let mut tokenizer = Tokenizer::new(bpe);
+    tokenizer
+        .with_normalizer(Some(Normalizers::new(normalizers)))
+        .map_err(bad)?;
+    tokenizer.with_decoder(Some(Decoders::new(decoders)));
+    tokenizer
+        .add_tokens(vocabulary.added()?)
+        .map_err(|e| vocabulary.invalid(TYPES, e))?;
+    Ok(tokenizer)
+}
+
+/// Gemma's files have tokens of several blanks, user-defined and spelled with real blanks. In the
+/// text they are merged like other tokens.
+fn with_spelled_blanks<'a>(vocabulary: &Vocabulary<'a>) -> Vocabulary<'a> {
+    let mut tokens = vocabulary.tokens.clone();
+    let mut types = vocabulary.types.clone();
+    for id in 0..types.len() {
+        let is_blank = |token: &String| !token.is_empty() && token.chars().all(|c| c == ' ');
+        if !tokens.get(id).is_some_and(is_blank) {
+            continue;
+        }
+        if let (Some(token), Some(kind)) = (tokens.to_mut().get_mut(id), types.get_mut(id)) {
+            *token = token.replace(' ', BLANK);
+            if *kind == USER_DEFINED {
+                *kind = NORMAL;
+            }
+        }
+    }
+    Vocabulary {
+        file: vocabulary.file,
+        tokens,
+        types,
+    }
+}
+
+/// The merges that a vocabulary with scores implies, best first.
+///
+/// In Gemma's files the scores do not order the merges; the ids do.
+fn merges(vocabulary: &Vocabulary<'_>, by_id: bool) -> Result<Vec<(String, String)>, LoadError> {
+    let scores = scores(vocabulary)?;
+    let normal = || {
+        let tokens = vocabulary.tokens.iter().zip(&vocabulary.types);
+        let normal = tokens.enumerate().filter(|(_, (_, kind))| **kind == NORMAL);
+        normal.map(|(id, (token, _))| (id, token.as_str()))
+    };
+    let known: HashSet<&str> = normal().map(|(_, token)| token).collect();
+    let mut merges = Vec::new();
+    for (id, token) in normal() {
+        let score = if by_id {
+            0.0
+        } else {
+            scores.get(id).copied().unwrap_or(0.0)
+        };
+        for (place, _) in token.char_indices().skip(1) {
+            let (left, right) = token.split_at(place);
+            if known.contains(left) && known.contains(right) {
+                merges.push((score, id, left, right));
+            }
+        }
+    }
+    // Scores are finite, so that `total_cmp` orders them as numbers.
+    merges.sort_by(|a, b| {
+        let rest = |m: &(f32, usize, &str, &str)| (m.1, Reverse(m.2.len()));
+        b.0.total_cmp(&a.0).then_with(|| rest(a).cmp(&rest(b)))
+    });
+    Ok(merges
+        .into_iter()
+        .map(|(_, _, left, right)| (left.to_owned(), right.to_owned()))
+        .collect())
+}
+
+/// One finite score for each token.
+fn scores(vocabulary: &Vocabulary<'_>) -> Result<Vec<f32>, LoadError> {
+    let value = vocabulary
+        .file
+        .require(SCORES, vocabulary.file.get(SCORES))?;
+    let GgufValue::Array(GgufArray::F32(scores)) = value else {
+        return Err(vocabulary.invalid(SCORES, "expected an array of single-precision numbers"));
+    };
+    if scores.len() != vocabulary.tokens.len() {
+        let (scores, tokens) = (scores.len(), vocabulary.tokens.len());
+        return Err(vocabulary.invalid(SCORES, format!("{scores} scores for {tokens} tokens")));
+    }
+    if let Some(id) = scores.iter().position(|score| !score.is_finite()) {
+        let token = vocabulary.tokens.get(id).map_or("", String::as_str);
+        return Err(vocabulary.invalid(
+            SCORES,
+            format!("the score of token {id} `{token}` is no number"),
+        ));
+    }
+    Ok(scores.clone())
+}
