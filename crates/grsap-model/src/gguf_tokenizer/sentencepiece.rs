@@ -75,27 +75,20 @@ pub(super) fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, LoadEr
     Ok(tokenizer)
 }
 
-/// Gemma's files have tokens of several blanks, user-defined and spelled with real blanks. In the
-/// text they are merged like other tokens.
+/// Gemma's files spell tokens of several blanks with real blanks. In the text they are merged like
+/// other tokens.
 fn with_spelled_blanks<'a>(vocabulary: &Vocabulary<'a>) -> Vocabulary<'a> {
+    let is_blank = |token: &String| !token.is_empty() && token.chars().all(|c| c == ' ');
     let mut tokens = vocabulary.tokens.clone();
-    let mut types = vocabulary.types.clone();
-    for id in 0..types.len() {
-        let is_blank = |token: &String| !token.is_empty() && token.chars().all(|c| c == ' ');
-        if !tokens.get(id).is_some_and(is_blank) {
-            continue;
-        }
-        if let (Some(token), Some(kind)) = (tokens.to_mut().get_mut(id), types.get_mut(id)) {
+    if tokens.iter().any(is_blank) {
+        for token in tokens.to_mut().iter_mut().filter(|token| is_blank(token)) {
             *token = token.replace(' ', BLANK);
-            if *kind == USER_DEFINED {
-                *kind = NORMAL;
-            }
         }
     }
     Vocabulary {
         file: vocabulary.file,
         tokens,
-        types,
+        types: vocabulary.types.clone(),
     }
 }
 
@@ -104,10 +97,15 @@ fn with_spelled_blanks<'a>(vocabulary: &Vocabulary<'a>) -> Vocabulary<'a> {
 /// In Gemma's files the scores do not order the merges; the ids do.
 fn merges(vocabulary: &Vocabulary<'_>, by_id: bool) -> Result<Vec<(String, String)>, LoadError> {
     let scores = scores(vocabulary)?;
+    let is_merged = |token: &str, kind: i64| {
+        let is_blank = || token.split(BLANK).all(str::is_empty);
+        kind == NORMAL || kind == USER_DEFINED && is_blank()
+    };
     let normal = || {
-        let tokens = vocabulary.tokens.iter().zip(&vocabulary.types);
-        let normal = tokens.enumerate().filter(|(_, (_, kind))| **kind == NORMAL);
-        normal.map(|(id, (token, _))| (id, token.as_str()))
+        let tokens = vocabulary.tokens.iter().zip(&vocabulary.types).enumerate();
+        tokens
+            .filter(|(_, (token, kind))| is_merged(token, **kind))
+            .map(|(id, (token, _))| (id, token.as_str()))
     };
     let known: HashSet<&str> = normal().map(|(_, token)| token).collect();
     let mut merges = Vec::new();
