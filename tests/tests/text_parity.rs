@@ -17,7 +17,8 @@ use assets::{Assets, Family};
 use builder::GgufBuilder;
 use grsap_core::{Message, Role, Turn};
 use grsap_model::{
-    ChatTemplate, ChatTokenizer, GgufArray, GgufFile, GgufValue, TemplateError, TrainingTokens,
+    ChatTemplate, ChatTokenizer, ControlTokens, GgufArray, GgufFile, GgufValue, TemplateError,
+    TrainingTokens,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -368,6 +369,30 @@ fn prompts_are_encoded_as_by_transformers_with_one_bos() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn special_tokens_in_contents_are_text_on_request() {
+    let mut num_different = 0;
+    each_chat(|model, messages, case| {
+        if case.turn != "generation_prompt" || case.prompt.is_none() {
+            return Ok(());
+        }
+        let encode = |control| {
+            let (tokenizer, template) = (&model.tokenizer, &model.template);
+            tokenizer.encode_chat(template, messages, Turn::NewAssistant, control)
+        };
+        let parsed = encode(ControlTokens::Parsed).map_err(|e| e.to_string())?;
+        assert_eq!(Some(&parsed), case.input_ids.as_ref());
+        let as_text = encode(ControlTokens::AsText).map_err(|e| e.to_string())?;
+        num_different += usize::from(case.sanitized_ids.is_some());
+        let want = case.sanitized_ids.as_ref().unwrap_or(&parsed);
+        match &as_text == want {
+            true => Ok(()),
+            false => Err(format!("{as_text:?}, not {want:?}")),
+        }
+    });
+    assert!(num_different >= 18, "{num_different}");
 }
 
 #[test]

@@ -47,6 +47,6 @@ pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufValue, TensorType};
 pub use load_error::LoadError;
 pub use safetensors_file::SafetensorsFile;
 pub use stream_decoder::StreamDecoder;
-pub use tokenizer::{ChatTokenizer, TokenizerError};
+pub use tokenizer::{ChatEncodingError, ChatTokenizer, ControlTokens, TokenizerError};
 pub use training_tokens::{TrainingTokens, TrainingTokensError};
 pub use weights::{GgufWeights, TensorSource};

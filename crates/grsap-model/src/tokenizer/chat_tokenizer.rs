@@ -21,7 +21,7 @@ const END_OF_TURN: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|
 /// Text to tokens and back, for a chat model. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ChatTokenizer {
-    tokenizer: Arc<Tokenizer>,
+    pub(super) tokenizer: Arc<Tokenizer>,
     decode: Arc<DecodeSource>,
     bos: Option<(u32, String)>,
     eos_token: Option<String>,
@@ -276,7 +276,7 @@ impl ChatTokenizer {
     }
 }
 
-fn encode_error(error: tokenizers::Error) -> TokenizerError {
+pub(super) fn encode_error(error: tokenizers::Error) -> TokenizerError {
     TokenizerError {
         action: "encode text",
         reason: error.to_string(),
