@@ -1,7 +1,7 @@
 //! Chat templates, tokenizers and training masks against transformers, for six families of chat
 //! models. The fixtures and the scripts that made them are in `fixtures/chat_templates`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)] // a failure here is the message
 
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;

@@ -1,4 +1,4 @@
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashSet;
 
 use tokenizers::decoders::byte_fallback::ByteFallback;
@@ -76,7 +76,7 @@ pub(super) fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, LoadEr
 }
 
 /// Gemma's files spell tokens of several blanks with real blanks. In the text they are merged like
-/// other tokens.
+/// other tokens, from blanks as sentencepiece spells them.
 fn with_spelled_blanks<'a>(vocabulary: &Vocabulary<'a>) -> Vocabulary<'a> {
     let is_blank = |token: &String| !token.is_empty() && token.chars().all(|c| c == ' ');
     let mut tokens = vocabulary.tokens.clone();
@@ -94,44 +94,70 @@ fn with_spelled_blanks<'a>(vocabulary: &Vocabulary<'a>) -> Vocabulary<'a> {
 
 /// The merges that a vocabulary with scores implies, best first.
 ///
-/// In Gemma's files the scores do not order the merges; the ids do.
+/// In Gemma's files the scores do not order the merges; the ids do. Its tokens of several blanks are
+/// user-defined and are found before all others, the longest first.
 fn merges(vocabulary: &Vocabulary<'_>, by_id: bool) -> Result<Vec<(String, String)>, LoadError> {
     let scores = scores(vocabulary)?;
-    let is_merged = |token: &str, kind: i64| {
-        let is_blank = || token.split(BLANK).all(str::is_empty);
-        kind == NORMAL || kind == USER_DEFINED && is_blank()
-    };
-    let normal = || {
-        let tokens = vocabulary.tokens.iter().zip(&vocabulary.types).enumerate();
-        tokens
-            .filter(|(_, (token, kind))| is_merged(token, **kind))
-            .map(|(id, (token, _))| (id, token.as_str()))
-    };
-    let known: HashSet<&str> = normal().map(|(_, token)| token).collect();
-    let mut merges = Vec::new();
-    for (id, token) in normal() {
-        let score = if by_id {
-            0.0
-        } else {
-            scores.get(id).copied().unwrap_or(0.0)
+    let mut pieces = Vec::new();
+    let tokens = vocabulary.tokens.iter().zip(&vocabulary.types);
+    for ((id, (token, kind)), score) in tokens.enumerate().zip(scores) {
+        let score = if by_id { 0.0 } else { score };
+        let rank = match *kind {
+            NORMAL => Rank::Score(Reverse(Score(score)), id),
+            USER_DEFINED if token.split(BLANK).all(str::is_empty) => {
+                Rank::Blanks(Reverse(token.len()))
+            }
+            _ => continue,
         };
+        pieces.push((rank, token.as_str()));
+    }
+    let known: HashSet<&str> = pieces.iter().map(|(_, token)| *token).collect();
+    let mut merges = Vec::new();
+    for (rank, token) in pieces {
         for (place, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(place);
             if known.contains(left) && known.contains(right) {
-                merges.push((score, id, left, right));
+                merges.push((rank, Reverse(left.len()), left, right));
             }
         }
     }
-    // Scores are finite, so that `total_cmp` orders them as numbers.
-    merges.sort_by(|a, b| {
-        let rest = |m: &(f32, usize, &str, &str)| (m.1, Reverse(m.2.len()));
-        b.0.total_cmp(&a.0).then_with(|| rest(a).cmp(&rest(b)))
-    });
-    Ok(merges
-        .into_iter()
-        .map(|(_, _, left, right)| (left.to_owned(), right.to_owned()))
+    merges.sort_unstable();
+    let texts = merges.into_iter();
+    Ok(texts
+        .map(|(.., left, right)| (left.to_owned(), right.to_owned()))
         .collect())
 }
+
+/// Which merge comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Blanks(Reverse<usize>),
+    Score(Reverse<Score>, usize),
+}
+
+/// A finite number.
+#[derive(Debug, Clone, Copy)]
+struct Score(f32);
+
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Score {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Score {}
 
 /// One finite score for each token.
 fn scores(vocabulary: &Vocabulary<'_>) -> Result<Vec<f32>, LoadError> {
