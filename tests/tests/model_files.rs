@@ -1,21 +1,15 @@
-//! Model files against the packages that define them: GGUF values, rendered chats.
+//! Model files against the packages that define them: GGUF values.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
 
 use std::path::PathBuf;
 
-use grsap_replay::core::{Message, Turn};
-use grsap_replay::model::{ChatTemplate, GgufFile, LoadError, SafetensorsFile, TensorSource as _};
-use serde_json::Value;
+use grsap_replay::model::{GgufFile, LoadError, SafetensorsFile, TensorSource as _};
 
 fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(path)
-}
-
-fn json(path: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(fixture(path)).unwrap()).unwrap()
 }
 
 #[test]
@@ -57,26 +51,4 @@ fn a_tensor_type_that_is_not_read_is_named() {
         LoadError::UnsupportedTensorType { tensor, tensor_type, .. }
             if tensor == "iq4_nl" && tensor_type == "20"
     ));
-}
-
-#[test]
-fn chats_are_rendered_as_by_transformers() {
-    let fixture = json("chat_templates/rendered.json");
-    let source = fixture["chat_template"].as_str().unwrap();
-    let template = ChatTemplate::new(source, Some("<|im_start|>"), Some("<|im_end|>")).unwrap();
-    for case in fixture["cases"].as_array().unwrap() {
-        let messages: Vec<Message> = serde_json::from_value(case["messages"].clone()).unwrap();
-        let rendered = match case["turn"].as_str().unwrap() {
-            "closed" => template.render_closed(&messages),
-            "generation_prompt" => template.render(&messages, Turn::NewAssistant),
-            _ => template.render(&messages, Turn::ContinueLast),
-        };
-        // transformers raises, and so do we, where there is no prompt.
-        assert_eq!(
-            rendered.ok().as_deref(),
-            case["prompt"].as_str(),
-            "{}",
-            case["name"]
-        );
-    }
 }

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, DecoderInput, select_rows};
 use crate::engine::{EngineConfig, Job, generate};
 use crate::load_error::LoadError;
-use crate::tokenizer::ChatTokenizer;
+use crate::tokenizer::{ChatEncodingError, ChatTokenizer, ControlTokens};
 use crate::training_tokens::TrainingTokens;
 
 /// Tokens that one forward pass of scoring takes in.
@@ -37,6 +37,7 @@ pub struct ChatModel {
     tokenizer: ChatTokenizer,
     template: Option<ChatTemplate>,
     engine: EngineConfig,
+    control_tokens: ControlTokens,
 }
 
 impl ChatModel {
@@ -53,6 +54,7 @@ impl ChatModel {
             tokenizer: checkpoint.tokenizer,
             template: checkpoint.template,
             engine: EngineConfig::default(),
+            control_tokens: ControlTokens::default(),
         })
     }
 
@@ -60,6 +62,13 @@ impl ChatModel {
     #[must_use]
     pub fn with_engine(mut self, engine: EngineConfig) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// The same model with another way to read special tokens that messages spell out.
+    #[must_use]
+    pub fn with_control_tokens(mut self, control_tokens: ControlTokens) -> Self {
+        self.control_tokens = control_tokens;
         self
     }
 
@@ -102,13 +111,15 @@ impl ChatModel {
                     index,
                     reason: "the model has no chat template".into(),
                 })?;
-                let text = template
-                    .render(messages, *turn)
-                    .map_err(|e| ModelError::Template {
-                        index,
-                        reason: e.to_string(),
-                    })?;
-                self.tokenizer.encode(&text).map_err(tokenizer)
+                self.tokenizer
+                    .encode_chat(template, messages, *turn, self.control_tokens)
+                    .map_err(|e| match e {
+                        ChatEncodingError::Tokenizer(e) => tokenizer(e),
+                        other => ModelError::Template {
+                            index,
+                            reason: other.to_string(),
+                        },
+                    })
             }
         }
     }

@@ -27,8 +27,10 @@ pub enum TemplateError {
     /// There is no message to render.
     #[error("the chat has no messages")]
     NoMessages,
-    /// The last message was to stay open, but the template leaves its content out.
-    #[error("the chat template leaves out the content of the last message, so it cannot stay open")]
+    /// The last message was to stay open, but the template leaves its content out or changes it.
+    #[error(
+        "the chat template leaves out the content of the last message, or changes it, so it cannot stay open"
+    )]
     LastContentMissing,
 }
 

@@ -1,6 +1,7 @@
 //! From messages to the text that a model was trained on.
 
 mod error;
+mod files;
 mod template;
 
 #[cfg(test)]
@@ -8,4 +9,3 @@ mod tests;
 
 pub use error::TemplateError;
 pub use template::ChatTemplate;
-pub(crate) use template::token_text;

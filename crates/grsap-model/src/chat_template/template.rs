@@ -1,21 +1,26 @@
-use std::path::Path;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use grsap_core::{Message, Turn};
-use minijinja::{Environment, Value, context};
-use serde_json::Value as Json;
+use minijinja::value::Serde;
+use minijinja::{Environment, Value};
 
 use super::error::TemplateError;
-use crate::gguf::GgufFile;
-use crate::jinja::environment;
-use crate::load_error::{LoadError, read_json_if_there};
+use crate::jinja::{END_MARK, START_MARK, environment, has_generation_tags, is_space};
 use crate::template_limits::render;
 
-const NAME: &str = "chat_template";
+pub(super) const NAME: &str = "chat_template";
 
 /// Stands at the end of a message that stays open, to find its end in the rendered text.
 pub(super) const MARKER: &str = "OpenTurnEndsHere";
+
+/// Stand around `{% generation %}` blocks in the rendered text.
+const BLOCK_START: &str = "GenerationBlockStartsHere";
+const BLOCK_END: &str = "GenerationBlockEndsHere";
+
+/// 26 July 2024, in seconds since 1970.
+const DEFAULT_NOW: Duration = Duration::from_secs(1_721_952_000);
 
 /// A model's own chat template: turns messages into the text that the model was trained on.
 ///
@@ -26,13 +31,17 @@ pub(super) const MARKER: &str = "OpenTurnEndsHere";
 ///
 /// `apply_chat_template` in transformers: `trim_blocks` and `lstrip_blocks` are on, Python's string
 /// methods, `raise_exception`, `strftime_now` and an unescaped `tojson` are there, and
-/// `{% generation %}` marks nothing.
+/// `{% generation %}` marks what the assistant writes. Three things differ:
+///
+/// * today is 26 July 2024, the date that Llama 3's template names where it has no clock, unless
+///   [`with_now`](Self::with_now) says otherwise: the same messages give the same text tomorrow;
+/// * an open turn without content keeps its whole header (see [`render`](Self::render));
+/// * the operator `%` does not format texts, and a template that uses it so is an error.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     source: Arc<str>,
     environment: Arc<Environment<'static>>,
-    bos_token: Option<String>,
-    eos_token: Option<String>,
+    variables: Vec<(String, Value)>,
 }
 
 impl ChatTemplate {
@@ -64,23 +73,50 @@ impl ChatTemplate {
         bos_token: Option<&str>,
         eos_token: Option<&str>,
     ) -> Result<Self, TemplateError> {
+        let tokens = [("bos_token", bos_token), ("eos_token", eos_token)];
+        // A token that the model lacks is undefined, not none, and prints as nothing.
+        let variables = tokens
+            .into_iter()
+            .filter_map(|(name, token)| Some((name.to_owned(), Value::from(token?))));
         Ok(Self {
             source: source.into(),
-            environment: Arc::new(environment(NAME, source, None)?),
-            bos_token: bos_token.map(str::to_owned),
-            eos_token: eos_token.map(str::to_owned),
+            environment: Arc::new(environment(
+                NAME,
+                source,
+                SystemTime::UNIX_EPOCH + DEFAULT_NOW,
+            )?),
+            variables: variables.collect(),
         })
     }
 
-    /// Fixes what `strftime_now` calls now. Otherwise it is the time of rendering (UTC), and a
-    /// template that writes the date gives another text tomorrow.
+    /// Sets what `strftime_now` calls now (UTC). transformers takes the time of rendering.
     ///
     /// # Errors
     ///
     /// None for a template that was compiled before.
     pub fn with_now(mut self, now: SystemTime) -> Result<Self, TemplateError> {
-        self.environment = Arc::new(environment(NAME, &self.source, Some(now))?);
+        self.environment = Arc::new(environment(NAME, &self.source, now)?);
         Ok(self)
+    }
+
+    /// Gives the template a variable of its own, as further arguments of `apply_chat_template` do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use grsap_core::{Message, Turn};
+    /// # use grsap_model::ChatTemplate;
+    /// let template = ChatTemplate::new("{{ 'Think!' if enable_thinking else 'Answer!' }}", None, None)?
+    ///     .with_variable("enable_thinking", false);
+    /// assert_eq!(template.render(&[Message::user("?")], Turn::NewAssistant)?, "Answer!");
+    /// # Ok::<(), grsap_model::TemplateError>(())
+    /// ```
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        let value = Value::from(Serde(value.into()));
+        self.variables.retain(|(other, _)| other != name);
+        self.variables.push((name.to_owned(), value));
+        self
     }
 
     /// The template's text.
@@ -88,64 +124,12 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Reads the template of a Hugging Face model: `chat_template.jinja`, else `chat_template` in
-    /// `tokenizer_config.json` (a text, or a list with one named `default`).
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError`] names the file that cannot be read or the template that does not parse.
-    pub fn from_dir(dir: &Path) -> Result<Option<Self>, LoadError> {
-        let config_path = dir.join("tokenizer_config.json");
-        let config = read_json_if_there(&config_path)?.unwrap_or(Json::Null);
-        let file = dir.join("chat_template.jinja");
-        let (path, source) = if file.is_file() {
-            let source = std::fs::read_to_string(&file).map_err(|e| LoadError::io(&file, e))?;
-            (file, source)
-        } else {
-            match default_template(&config) {
-                Ok(None) => return Ok(None),
-                Ok(Some(source)) => (config_path, source.to_owned()),
-                Err(reason) => return Err(LoadError::invalid(&config_path, NAME, reason)),
-            }
-        };
-        Self::new(
-            &source,
-            token_text(&config, "bos_token"),
-            token_text(&config, "eos_token"),
-        )
-        .map(Some)
-        .map_err(|e| LoadError::invalid(&path, NAME, e))
-    }
-
-    /// Reads the template in the metadata of a GGUF file.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError`] names the key that is wrong or the template that does not parse.
-    pub fn from_gguf(file: &GgufFile) -> Result<Option<Self>, LoadError> {
-        let key = "tokenizer.chat_template";
-        let Some(source) = file.string(key)? else {
-            return Ok(None);
-        };
-        let tokens = file.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
-        let token = |key: &str| -> Result<Option<&str>, LoadError> {
-            let id = file.unsigned(key)?.and_then(|id| usize::try_from(id).ok());
-            Ok(id.and_then(|id| tokens.get(id)).map(String::as_str))
-        };
-        Self::new(
-            source,
-            token("tokenizer.ggml.bos_token_id")?,
-            token("tokenizer.ggml.eos_token_id")?,
-        )
-        .map(Some)
-        .map_err(|e| LoadError::invalid(file.path(), key, e))
-    }
-
     /// Renders a prompt.
     ///
-    /// With [`Turn::ContinueLast`] the text ends exactly with the last message's content, also
-    /// where the template would trim the content's end or add to it. An empty content leaves the
-    /// header of its turn. (transformers drops trailing spaces under templates that trim.)
+    /// With [`Turn::ContinueLast`] the text ends with the last message's content. As in transformers,
+    /// white space at its end goes where the template trims contents. But a content of white space
+    /// alone leaves the header of its turn whole, so that the model can be asked to write any turn
+    /// from its start; transformers would cut the header's own line ends off.
     ///
     /// # Errors
     ///
@@ -171,14 +155,19 @@ impl ChatTemplate {
     }
 
     fn render_open(&self, messages: &[Message]) -> Result<String, TemplateError> {
-        let last = messages
-            .len()
-            .checked_sub(1)
-            .ok_or(TemplateError::NoMessages)?;
-        let (mut text, end) = self
-            .render_marked(messages, last)?
+        let last = messages.last().ok_or(TemplateError::NoMessages)?;
+        let marked = self
+            .render_marked(messages, messages.len() - 1)?
             .ok_or(TemplateError::LastContentMissing)?;
-        text.truncate(end);
+        let content = last.content.trim_matches(is_space);
+        let mut text = marked.text;
+        if !text.contains(content) {
+            return Err(TemplateError::LastContentMissing);
+        }
+        text.truncate(marked.end);
+        if marked.is_trimmed && !content.is_empty() {
+            text.truncate(text.trim_end_matches(is_space).len());
+        }
         Ok(text)
     }
 
@@ -188,17 +177,21 @@ impl ChatTemplate {
         &self,
         messages: &[Message],
         index: usize,
-    ) -> Result<Option<(String, usize)>, TemplateError> {
-        let mut marker = MARKER.to_owned();
-        while messages.iter().any(|m| m.content.contains(&marker)) {
-            marker.push('X');
-        }
+    ) -> Result<Option<Marked>, TemplateError> {
+        let marker = unused(MARKER, messages);
         let mut marked = messages.to_vec();
         if let Some(message) = marked.get_mut(index) {
             message.content.push_str(&marker);
+            message.content.push(' ');
         }
         let text = self.render_raw(&marked, false)?;
-        Ok(text.rfind(&marker).map(|end| (text, end)))
+        Ok(text.rfind(&marker).map(|end| Marked {
+            is_trimmed: !text
+                .get(end + marker.len()..)
+                .is_some_and(|rest| rest.starts_with(' ')),
+            text,
+            end,
+        }))
     }
 
     /// Also renders an empty chat, which prefixes of a chat need.
@@ -207,41 +200,81 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, TemplateError> {
+        self.render_with(messages, add_generation_prompt, &[])
+    }
+
+    /// Renders a closed chat, with the bytes of each `{% generation %}` block. `None` for a template
+    /// that has no such blocks.
+    pub(crate) fn render_generations(
+        &self,
+        messages: &[Message],
+    ) -> Result<Option<Generations>, TemplateError> {
+        if !has_generation_tags(&self.source) {
+            return Ok(None);
+        }
+        if messages.is_empty() {
+            return Err(TemplateError::NoMessages);
+        }
+        let (start, end) = (unused(BLOCK_START, messages), unused(BLOCK_END, messages));
+        let marks = [(START_MARK, start.as_str()), (END_MARK, end.as_str())];
+        let marked = self.render_with(messages, false, &marks)?;
+        let mut text = String::new();
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        let mut pieces = marked.split(&start);
+        text.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            let (inside, after) = piece.split_once(&end).unwrap_or((piece, ""));
+            ranges.push(text.len()..text.len() + inside.len());
+            text.push_str(inside);
+            text.push_str(after);
+        }
+        Ok(Some((text, ranges)))
+    }
+
+    fn render_with(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        marks: &[(&str, &str)],
+    ) -> Result<String, TemplateError> {
         let messages: Value = messages
             .iter()
             .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", &m.content)]))
             .collect();
-        // A token that the model lacks is undefined, not none, and prints as nothing.
-        let token = |token: &Option<String>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
-        let context = context! {
-            messages,
-            add_generation_prompt,
-            tools => (),
-            documents => (),
-            bos_token => token(&self.bos_token),
-            eos_token => token(&self.eos_token),
-        };
+        let none = || Value::from(());
+        let own = [
+            ("messages", messages),
+            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("tools", none()),
+            ("documents", none()),
+        ];
+        let marks = marks.iter().map(|(name, mark)| (*name, Value::from(*mark)));
+        let given = self
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()));
+        let context = Value::from_pairs(own.into_iter().chain(given).chain(marks));
         Ok(render(&self.environment, NAME, context)?)
     }
 }
 
-/// The default template in a `tokenizer_config.json`.
-fn default_template(config: &Json) -> Result<Option<&str>, String> {
-    match config.get(NAME) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::String(source)) => Ok(Some(source)),
-        Some(Json::Array(named)) => named
-            .iter()
-            .find(|entry| entry.get("name").and_then(Json::as_str) == Some("default"))
-            .and_then(|entry| entry.get("template")?.as_str())
-            .map(Some)
-            .ok_or_else(|| "the list has no template named `default`".to_owned()),
-        Some(other) => Err(format!("expected a text or a list, got {other}")),
-    }
+/// A closed chat with a marker in it.
+pub(crate) struct Marked {
+    pub(crate) text: String,
+    /// Where the marker starts.
+    pub(crate) end: usize,
+    /// Whether the template trimmed what was behind the marker.
+    pub(crate) is_trimmed: bool,
 }
 
-/// A special token in a `tokenizer_config.json`: a text, or an object with `content`.
-pub(crate) fn token_text<'a>(config: &'a Json, name: &str) -> Option<&'a str> {
-    let token = config.get(name)?;
-    token.as_str().or_else(|| token.get("content")?.as_str())
+/// A closed chat, and the bytes of what the template says that the assistant writes.
+pub(crate) type Generations = (String, Vec<Range<usize>>);
+
+/// A text that begins like `text` and is in no message.
+fn unused(text: &str, messages: &[Message]) -> String {
+    let mut text = text.to_owned();
+    while messages.iter().any(|m| m.content.contains(&text)) {
+        text.push('X');
+    }
+    text
 }

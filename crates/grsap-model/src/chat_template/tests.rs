@@ -46,19 +46,57 @@ fn closed_new_and_open_turns() {
 }
 
 #[test]
-fn an_open_turn_ends_with_the_content_as_given() {
-    let template = template(TRIMMING);
-    let open = |last: &str| template.render(&chat(last), Turn::ContinueLast).unwrap();
+fn an_open_turn_ends_with_its_content() {
+    let open = |source: &str, last: &str| {
+        template(source)
+            .render(&chat(last), Turn::ContinueLast)
+            .unwrap()
+    };
+    let trimming = |last: &str| open(TRIMMING, last);
     assert_eq!(
-        open("The answer is "),
-        "<s>[user]Hi</s>[assistant]The answer is "
+        trimming("The answer is "),
+        "<s>[user]Hi</s>[assistant]The answer is"
     );
-    assert_eq!(open("\n a\n\n"), "<s>[user]Hi</s>[assistant]a\n\n");
+    assert_eq!(trimming("\n a\n\n"), "<s>[user]Hi</s>[assistant]a");
     // The same text earlier in the chat is not the end.
-    assert_eq!(open("Hi"), "<s>[user]Hi</s>[assistant]Hi");
+    assert_eq!(trimming("Hi"), "<s>[user]Hi</s>[assistant]Hi");
     // The marker itself may be in the chat.
-    assert_eq!(open(MARKER), format!("<s>[user]Hi</s>[assistant]{MARKER}"));
-    assert_eq!(open(""), "<s>[user]Hi</s>[assistant]");
+    assert_eq!(
+        trimming(MARKER),
+        format!("<s>[user]Hi</s>[assistant]{MARKER}")
+    );
+    // The header keeps its own line end, whatever the template trims.
+    let with_lines = TRIMMING.replace("']' + m", "']\n\n' + m");
+    for blank in ["", " ", "\n\n"] {
+        assert_eq!(
+            open(&with_lines, blank),
+            "<s>[user]\n\nHi</s>[assistant]\n\n"
+        );
+    }
+    // A template that does not trim keeps all.
+    let whole = open(CHATML, " The answer is \n");
+    assert!(whole.ends_with("assistant\n The answer is \n"), "{whole}");
+}
+
+#[test]
+fn a_content_that_the_template_changes_cannot_stay_open() {
+    let shouting = CHATML.replace(
+        "message['content']",
+        "message['content'] | replace('b', 'c')",
+    );
+    let error = template(&shouting)
+        .render(&chat("abc"), Turn::ContinueLast)
+        .unwrap_err();
+    assert_eq!(error, TemplateError::LastContentMissing);
+}
+
+#[test]
+fn variables_reach_the_template() {
+    let template = template("{{ bos_token }}{{ date_string }}{{ list[1] }}")
+        .with_variable("bos_token", "<b>")
+        .with_variable("date_string", "1 May")
+        .with_variable("list", serde_json::json!([1, 2]));
+    assert_eq!(template.render_closed(&chat("")).unwrap(), "<b>1 May2");
 }
 
 #[test]
@@ -109,7 +147,7 @@ fn tokens_that_the_model_lacks_print_as_nothing() {
 }
 
 #[test]
-fn the_three_places_of_a_template() {
+fn the_places_of_a_template() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     let source = || {
@@ -127,8 +165,20 @@ fn the_three_places_of_a_template() {
         r#"{"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]}"#,
     );
     assert_eq!(source().unwrap().as_deref(), Some("d"));
+    let additional = dir.path().join("additional_chat_templates");
+    std::fs::create_dir(&additional).unwrap();
+    std::fs::write(additional.join("rag.jinja"), "r").unwrap();
+    let message = source().unwrap_err().to_string();
+    assert!(
+        message.contains("rag.jinja: chat_template: no template is named `default`, only rag"),
+        "{message}"
+    );
     write("chat_template.jinja", "j\n");
     assert_eq!(source().unwrap().as_deref(), Some("j"));
+    std::fs::write(additional.join("default.jinja"), "additional").unwrap();
+    std::fs::write(additional.join("default.txt"), "no template").unwrap();
+    assert_eq!(source().unwrap().as_deref(), Some("additional"));
+    std::fs::remove_dir_all(&additional).unwrap();
     write("chat_template.jinja", "{{");
     let message = source().unwrap_err().to_string();
     assert!(
@@ -138,6 +188,7 @@ fn the_three_places_of_a_template() {
     std::fs::remove_file(dir.path().join("chat_template.jinja")).unwrap();
     for bad in [
         r#"{"chat_template": [{"name": "x", "template": "t"}]}"#,
+        r#"{"chat_template": ["x"]}"#,
         r#"{"chat_template": 1}"#,
     ] {
         write("tokenizer_config.json", bad);
@@ -162,8 +213,9 @@ fn the_three_places_of_a_template() {
 }
 
 #[test]
-fn now_can_be_fixed() {
+fn now_is_the_same_every_day() {
     let template = template("{{ strftime_now('%d %b %Y') }}");
+    assert_eq!(template.render_closed(&chat("")).unwrap(), "26 Jul 2024");
     let then = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(951_782_400);
     let text = template.with_now(then).unwrap().render_closed(&chat(""));
     assert_eq!(text.unwrap(), "29 Feb 2000");

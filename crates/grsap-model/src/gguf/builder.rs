@@ -77,6 +77,18 @@ impl GgufBuilder {
         self.raw(key.as_bytes(), 9, &bytes)
     }
 
+    pub(crate) fn f32s(self, key: &str, values: &[f32]) -> Self {
+        let mut bytes = [
+            6_u32.to_le_bytes().as_slice(),
+            &(values.len() as u64).to_le_bytes(),
+        ]
+        .concat();
+        for value in values {
+            bytes.extend(value.to_le_bytes());
+        }
+        self.raw(key.as_bytes(), 9, &bytes)
+    }
+
     /// What the file says about a tensor, without its data.
     pub(crate) fn info(mut self, name: &str, sizes: &[u64], kind: u32, offset: u64) -> Self {
         self.num_tensors += 1;

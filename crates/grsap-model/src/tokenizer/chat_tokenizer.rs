@@ -8,10 +8,10 @@ use tokenizers::Tokenizer;
 use tokenizers::processors::PostProcessorWrapper;
 
 use super::json::read_tokenizer;
-use crate::chat_template::token_text;
 use crate::gguf::GgufFile;
-use crate::gguf_tokenizer::{gguf_tokenizer, token_id};
+use crate::gguf_tokenizer::{adds_bos, gguf_tokenizer, token_id};
 use crate::load_error::{LoadError, read_json_if_there};
+use crate::special_tokens::SpecialTokens;
 use crate::stream_decoder::{DecodeSource, StreamDecoder};
 
 /// Tokens that end a turn in well-known chat formats. A model that has one of them as a special
@@ -21,7 +21,7 @@ const END_OF_TURN: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|
 /// Text to tokens and back, for a chat model. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ChatTokenizer {
-    tokenizer: Arc<Tokenizer>,
+    pub(super) tokenizer: Arc<Tokenizer>,
     decode: Arc<DecodeSource>,
     bos: Option<(u32, String)>,
     eos_token: Option<String>,
@@ -51,7 +51,7 @@ struct Specials {
 
 impl ChatTokenizer {
     /// Reads `tokenizer.json` and, where they are, `tokenizer_config.json`,
-    /// `generation_config.json` and `config.json` of a Hugging Face model.
+    /// `special_tokens_map.json`, `generation_config.json` and `config.json` of a Hugging Face model.
     ///
     /// # Errors
     ///
@@ -62,15 +62,16 @@ impl ChatTokenizer {
         let config_path = dir.join("tokenizer_config.json");
         let config = read_json_if_there(&config_path)?.unwrap_or(Json::Null);
 
+        let tokens = SpecialTokens::from_dir(dir)?;
         let special = |name: &str| -> Result<Option<(u32, String)>, LoadError> {
-            let Some(token) = token_text(&config, name) else {
+            let Some(token) = tokens.texts.get(name) else {
                 return Ok(None);
             };
             match tokenizer.token_to_id(token) {
                 Some(id) => Ok(Some((id, token.to_owned()))),
                 None => {
                     let reason = format!("`{token}` is not in the vocabulary");
-                    Err(LoadError::invalid(&config_path, name, reason))
+                    Err(LoadError::invalid(tokens.path(name), name, reason))
                 }
             }
         };
@@ -108,7 +109,8 @@ impl ChatTokenizer {
         Self::new(&path, tokenizer, specials)
     }
 
-    /// Builds the tokenizer that the metadata of a GGUF file describes (byte-level BPE).
+    /// Builds the tokenizer that the metadata of a GGUF file describes: byte-level BPE (`gpt2`) or
+    /// sentencepiece's BPE (`llama`).
     ///
     /// # Errors
     ///
@@ -127,10 +129,7 @@ impl ChatTokenizer {
             eos_token: text(eos_id),
             pad_id: id("padding_token_id")?,
             eos_ids,
-            add_bos: bos_id.is_some()
-                && file
-                    .boolean("tokenizer.ggml.add_bos_token")?
-                    .unwrap_or(false),
+            add_bos: bos_id.is_some() && adds_bos(file)?,
         };
         Self::new(file.path(), tokenizer, specials)
     }
@@ -277,7 +276,7 @@ impl ChatTokenizer {
     }
 }
 
-fn encode_error(error: tokenizers::Error) -> TokenizerError {
+pub(super) fn encode_error(error: tokenizers::Error) -> TokenizerError {
     TokenizerError {
         action: "encode text",
         reason: error.to_string(),

