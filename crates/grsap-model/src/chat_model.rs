@@ -58,6 +58,30 @@ impl ChatModel {
         })
     }
 
+    /// Fetches a model from the Hugging Face Hub, as far as it is not in the cache, and loads it.
+    /// The hub's own environment variables are followed ([`Hub::from_env`](crate::Hub::from_env)).
+    ///
+    /// `revision` is a branch, a tag or a commit.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Hub`], or as [`load`](Self::load).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use burn::tensor::Device;
+    /// # use grsap_model::ChatModel;
+    /// let name = "HuggingFaceTB/SmolLM2-135M-Instruct";
+    /// let model = ChatModel::from_hub(name, "main", &Device::flex())?;
+    /// # Ok::<(), grsap_model::LoadError>(())
+    /// ```
+    #[cfg(feature = "hub")]
+    pub fn from_hub(repo: &str, revision: &str, device: &Device) -> Result<Self, LoadError> {
+        let folder = crate::hub::Hub::from_env()?.fetch(repo, revision)?;
+        Self::load(folder, device)
+    }
+
     /// The same model with other limits on what is computed at a time.
     #[must_use]
     pub fn with_engine(mut self, engine: EngineConfig) -> Self {

@@ -27,6 +27,8 @@ mod encoder;
 mod engine;
 mod gguf;
 mod gguf_tokenizer;
+#[cfg(feature = "hub")]
+mod hub;
 mod jinja;
 mod load_error;
 mod mapped_file;
@@ -49,6 +51,8 @@ pub use decoder_config::{Activation, DecoderConfig, RopeConfig, RopeScaling};
 pub use encoder::SentenceEncoder;
 pub use engine::EngineConfig;
 pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufValue, TensorType};
+#[cfg(feature = "hub")]
+pub use hub::{Hub, HubError, HubToken};
 pub use load_error::LoadError;
 pub use safetensors_file::SafetensorsFile;
 pub use stream_decoder::StreamDecoder;

@@ -96,6 +96,14 @@ pub enum LoadError {
         /// All that is wrong.
         problems: Box<TensorProblems>,
     },
+    /// The files could not be had from the hub.
+    #[cfg(feature = "hub")]
+    #[error("the model cannot be fetched")]
+    Hub(
+        /// The cause.
+        #[from]
+        crate::hub::HubError,
+    ),
     /// A weight is NaN or infinite.
     #[error("{}: tensor `{tensor}` has the value {value} at index {index}", path.display())]
     NonFinite {
