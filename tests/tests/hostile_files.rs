@@ -52,15 +52,17 @@ fn files(kind: &str, target: Target) -> Vec<(String, Vec<u8>)> {
 /// Runs an input and says which one it was if that fails.
 fn run(target: Target, name: &str, data: &[u8]) {
     let start = Instant::now();
-    if catch_unwind(AssertUnwindSafe(|| target.run(data))).is_err() {
-        let kept = std::env::temp_dir().join(format!("grsap-finding-{}", target.name()));
+    let finished = catch_unwind(AssertUnwindSafe(|| target.run(data))).is_ok();
+    let kept = std::env::temp_dir().join(format!("grsap-finding-{}", target.name()));
+    if !finished {
         std::fs::write(&kept, data).unwrap();
-        panic!(
-            "{}: {name} failed; it is at {}",
-            target.name(),
-            kept.display()
-        );
     }
+    assert!(
+        finished,
+        "{}: {name} failed; it is at {}",
+        target.name(),
+        kept.display()
+    );
     let took = start.elapsed();
     assert!(took < LONGEST, "{}: {name} took {took:?}", target.name());
 }

@@ -1,7 +1,13 @@
 //! Directories and files of weights, from the outside: how much memory loading takes, and what is
 //! said when the tensors are not those of the model.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+// A failure here is the message, and one test prints its figures for another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
