@@ -13,7 +13,11 @@ fn kib(field: &str) -> Result<f64, Error> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let value = status.lines().find_map(|line| line.strip_prefix(field));
     let value = value.ok_or("this system does not say how much memory is resident")?;
-    Ok(value.trim_start_matches(':').trim_end_matches("kB").trim().parse()?)
+    Ok(value
+        .trim_start_matches(':')
+        .trim_end_matches("kB")
+        .trim()
+        .parse()?)
 }
 
 fn main() -> Result<(), Error> {
