@@ -25,6 +25,7 @@ mod decoder;
 mod decoder_config;
 mod encoder;
 mod engine;
+mod export;
 mod gguf;
 mod gguf_tokenizer;
 #[cfg(feature = "hub")]
@@ -50,6 +51,7 @@ pub use decoder::{Blocks, Decoder, DecoderInput, KvCache, LoraFactors, Projectio
 pub use decoder_config::{Activation, DecoderConfig, RopeConfig, RopeScaling};
 pub use encoder::SentenceEncoder;
 pub use engine::EngineConfig;
+pub use export::{SaveConfig, SaveError, WeightDtype};
 pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufValue, TensorType};
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubToken};

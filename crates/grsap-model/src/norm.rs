@@ -37,6 +37,14 @@ impl Norm {
         })
     }
 
+    pub(crate) fn weight(&self) -> &Tensor<1> {
+        &self.weight
+    }
+
+    pub(crate) fn bias(&self) -> Option<&Tensor<1>> {
+        self.bias.as_ref()
+    }
+
     pub(crate) fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, KernelError> {
         let Some(bias) = &self.bias else {
             return rms_norm(x, self.weight.clone(), self.eps);

@@ -129,6 +129,26 @@ impl Layer {
         })
     }
 
+    /// All norms, with the last parts of their names.
+    pub(super) fn norms(&self, names: &TensorNames) -> impl Iterator<Item = (&'static str, &Norm)> {
+        let BlockNorms {
+            before_attention,
+            after_attention,
+            before_mlp,
+            after_mlp,
+        } = names.norms;
+        [
+            (before_attention, &self.before_attention),
+            (after_attention, &self.after_attention),
+            (before_mlp, &self.before_mlp),
+            (after_mlp, &self.after_mlp),
+            (Some(TensorNames::Q_NORM), &self.q_norm),
+            (Some(TensorNames::K_NORM), &self.k_norm),
+        ]
+        .into_iter()
+        .filter_map(|(name, norm)| Some((name?, norm.as_ref()?)))
+    }
+
     pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
         let attention = self.qkv.iter().chain([&self.attention_out]);
         attention.chain(self.mlp.projections())

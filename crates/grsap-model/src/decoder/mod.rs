@@ -5,6 +5,7 @@ mod kv_cache;
 mod layer;
 mod mlp;
 mod model;
+mod named_tensors;
 mod projection;
 mod unprefixed;
 
@@ -12,5 +13,6 @@ pub use blocks::Blocks;
 pub use kv_cache::KvCache;
 pub(crate) use model::select_rows;
 pub use model::{Decoder, DecoderInput};
+pub(crate) use named_tensors::NamedTensor;
 pub use projection::{LoraFactors, Projection};
 pub(crate) use projection::{ProjectionForm, matrix, vector};

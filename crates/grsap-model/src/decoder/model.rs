@@ -11,7 +11,7 @@ use crate::norm::Norm;
 use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
 
-const HEAD: &str = "lm_head.weight";
+pub(super) const HEAD: &str = "lm_head.weight";
 
 /// Tensors that files have and no decoder needs: rotary frequencies and causal masks, which are
 /// computed, under the names of safetensors and of GGUF files.
@@ -258,6 +258,22 @@ impl Decoder {
 
     pub(super) fn norm(&self) -> &Norm {
         &self.norm
+    }
+
+    pub(super) fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    pub(super) fn embedding(&self) -> &Tensor<2> {
+        &self.embedding
+    }
+
+    pub(super) fn positions(&self) -> Option<&Tensor<2>> {
+        self.positions.as_ref()
+    }
+
+    pub(super) fn lm_head(&self) -> Option<&Tensor<2>> {
+        self.lm_head.as_ref()
     }
 
     pub(super) fn embed(&self, input: &DecoderInput) -> Result<Tensor<2>, KernelError> {

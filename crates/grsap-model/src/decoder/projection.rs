@@ -69,6 +69,11 @@ impl Projection {
         &self.weight
     }
 
+    /// The bias, `[out]`, if there is one.
+    pub fn bias(&self) -> Option<&Tensor<1>> {
+        self.bias.as_ref()
+    }
+
     /// The number of inputs.
     pub fn in_features(&self) -> usize {
         self.weight.dims()[1]

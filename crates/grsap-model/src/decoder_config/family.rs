@@ -10,6 +10,8 @@ use super::config::Activation;
 pub(crate) struct Family {
     /// `model_type` in `config.json`.
     pub(crate) name: &'static str,
+    /// The class in transformers, `architectures` in `config.json`.
+    pub(crate) class: &'static str,
     pub(crate) tensors: TensorNames,
     /// Linear weights are stored `[in, out]` (GPT-2's `Conv1D`).
     pub(crate) fan_in_fan_out: bool,
@@ -134,6 +136,7 @@ pub(crate) struct GgufForm {
 
 const LLAMA: Family = Family {
     name: "llama",
+    class: "LlamaForCausalLM",
     tensors: TensorNames {
         base: "model.",
         embedding: "embed_tokens",
@@ -179,6 +182,7 @@ const LLAMA: Family = Family {
 /// Llama with a sliding window (v0.1) or none (from v0.2 on). In GGUF files it is called `llama`.
 const MISTRAL: Family = Family {
     name: "mistral",
+    class: "MistralForCausalLM",
     windows: WindowRule::All,
     attention_bias: AttentionBias::Never,
     mlp_bias: Some(false),
@@ -193,6 +197,7 @@ const MISTRAL: Family = Family {
 
 const QWEN2: Family = Family {
     name: "qwen2",
+    class: "Qwen2ForCausalLM",
     windows: WindowRule::Last,
     attention_bias: AttentionBias::Qkv,
     mlp_bias: Some(false),
@@ -209,6 +214,7 @@ const QWEN2: Family = Family {
 
 const QWEN3: Family = Family {
     name: "qwen3",
+    class: "Qwen3ForCausalLM",
     qk_norm: Some(QkNorm::Head),
     attention_bias: AttentionBias::Field,
     defaults: Defaults {
@@ -220,6 +226,7 @@ const QWEN3: Family = Family {
 
 const OLMO2: Family = Family {
     name: "olmo2",
+    class: "Olmo2ForCausalLM",
     tensors: TensorNames {
         norms: BlockNorms {
             before_attention: None,
@@ -241,6 +248,7 @@ const OLMO2: Family = Family {
 
 const GEMMA2: Family = Family {
     name: "gemma2",
+    class: "Gemma2ForCausalLM",
     tensors: TensorNames {
         norms: BlockNorms {
             before_attention: Some("input_layernorm"),
@@ -272,6 +280,7 @@ const GEMMA2: Family = Family {
 
 const GPT2: Family = Family {
     name: "gpt2",
+    class: "GPT2LMHeadModel",
     tensors: TensorNames {
         base: "transformer.",
         embedding: "wte",

@@ -10,5 +10,7 @@ mod rope;
 mod tests;
 
 pub use config::{Activation, DecoderConfig};
-pub(crate) use family::{BlockNorms, Family, NormKind, QkNorm, TensorNames};
+pub(crate) use family::{
+    AttentionBias, BlockNorms, Family, NormKind, QkNorm, TensorNames, WindowRule,
+};
 pub use rope::{RopeConfig, RopeScaling};

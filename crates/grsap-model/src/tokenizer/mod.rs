@@ -2,6 +2,7 @@
 
 mod chat_encoding;
 mod chat_tokenizer;
+mod hugging_face_files;
 mod json;
 
 #[cfg(test)]
