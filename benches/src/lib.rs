@@ -1,4 +1,4 @@
-//! Shared set-up of the benches: the real model, fetched where it is not there yet.
+//! What the benches share: the real model, fetched where it is not there yet, and memory figures.
 
 #[allow(unreachable_pub, clippy::indexing_slicing)]
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
@@ -25,4 +25,22 @@ pub fn model(device: &Device) -> ChatModel {
                 .unwrap_or_else(|e| panic!("{e}"))
         });
     ChatModel::load(&path, device).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A figure of this process in MiB, as Linux counts it: `VmRSS` is resident now, `VmHWM` the most
+/// that was.
+///
+/// # Errors
+///
+/// On a system that does not say.
+pub fn memory_mib(field: &str) -> Result<f64, Box<dyn std::error::Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let value = status.lines().find_map(|line| line.strip_prefix(field));
+    let value = value.ok_or("this system does not say how much memory is resident")?;
+    let kib: f64 = value
+        .trim_start_matches(':')
+        .trim_end_matches("kB")
+        .trim()
+        .parse()?;
+    Ok(kib / 1024.0)
 }

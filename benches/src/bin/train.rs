@@ -1,0 +1,65 @@
+//! Trains LoRA on SmolLM2 for some steps and prints tokens a second and the most memory that was
+//! resident, as one line of JSON. `benches/peers/training.py` runs it in turn with PEFT.
+//!
+//!     train FILE-or-DIR [--rows 8] [--tokens 128] [--steps 3] [--checkpointing]
+
+#![allow(clippy::print_stdout)] // that is what it is for
+
+use std::ops::ControlFlow;
+
+use grsap_replay::lora::{BoxError, SftExample, StepReport};
+use grsap_replay::prelude::*;
+
+type Error = Box<dyn std::error::Error>;
+
+#[derive(Default)]
+struct Seconds(Vec<f64>);
+
+impl Callback for Seconds {
+    fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+        self.0.push(report.seconds);
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let path = args.first().ok_or("usage: train FILE-or-DIR [options]")?;
+    let option = |name: &str, default: usize| -> Result<usize, Error> {
+        let mut rest = args.iter().skip_while(|arg| *arg != name);
+        match rest.nth(1) {
+            Some(value) => Ok(value.parse()?),
+            None => Ok(default),
+        }
+    };
+    let (rows, tokens) = (option("--rows", 8)?, option("--tokens", 128)?);
+    let mut model = ChatModel::load(path, &Device::flex())?;
+    let ids = |row: usize| (0..tokens).map(move |i| ((i * 7 + row * 13) % 90 + 5) as u32);
+    let examples = (0..rows)
+        .map(|row| SftExample::new(ids(row).collect(), vec![true; tokens]))
+        .collect::<Result<Vec<_>, _>>()?;
+    let config = TrainerConfig {
+        // One to warm up.
+        max_steps: Some(option("--steps", 3)? + 1),
+        per_device_train_batch_size: rows,
+        gradient_checkpointing: args.iter().any(|arg| arg == "--checkpointing"),
+        ..TrainerConfig::default()
+    };
+    let lora = LoraConfig {
+        lora_dropout: 0.0,
+        ..LoraConfig::default()
+    };
+    let trainer = Trainer::new(config, lora)?;
+    attach(model.decoder_mut(), trainer.lora(), 0)?;
+    let mut seconds = Seconds::default();
+    trainer.train(model.decoder_mut(), &examples, &mut [&mut seconds])?;
+    let mut times: Vec<f64> = seconds.0.into_iter().skip(1).collect();
+    times.sort_by(f64::total_cmp);
+    let median = times.get(times.len() / 2).ok_or("no steps")?;
+    println!(
+        r#"{{"tokens_per_second": {:.1}, "peak_mib": {:.1}}}"#,
+        (rows * tokens) as f64 / median,
+        grsap_benches::memory_mib("VmHWM")?
+    );
+    Ok(())
+}
