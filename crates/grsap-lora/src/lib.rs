@@ -27,8 +27,8 @@ pub use adapter::{
 };
 pub use example::{LossScope, SftConfig, SftEncoder, SftError, SftExample};
 pub use train::{
-    AdamW, AdamWConfig, BoxError, Callback, CheckpointError, Constant, CosineWithMinLr,
-    JsonlMetrics, Linear, LossConfig, LossGradients, LossWeighting, LrSchedule, LrSchedulerType,
-    Resume, ShowProgress, StepReport, TrainError, TrainReport, Trainer, TrainerConfig,
-    clip_grad_norm, latest_checkpoint, loss_gradients,
+    AdamW, AdamWConfig, BestCheckpoint, BoxError, Callback, CheckpointError, Constant,
+    CosineWithMinLr, JsonlMetrics, KeepBest, Linear, LossConfig, LossGradients, LossWeighting,
+    LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport, TrainError, TrainReport,
+    Trainer, TrainerConfig, clip_grad_norm, latest_checkpoint, loss_gradients,
 };

@@ -9,7 +9,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Told what a run does, and able to end it.
 ///
 /// Measuring a model while it trains belongs here: on a checkpoint, load its adapter onto another
-/// handle of the model with [`load_adapter`](crate::load_adapter) and ask that.
+/// handle of the model with [`load_adapter`](crate::load_adapter) and ask that; [`KeepBest`](crate::KeepBest) does the rest.
 pub trait Callback {
     /// The run begins, or continues after `first_step` finished steps.
     ///
@@ -31,14 +31,15 @@ pub trait Callback {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// A checkpoint is complete: a directory with PEFT's files in it.
+    /// A checkpoint is complete: a directory with PEFT's files in it. [`ControlFlow::Break`] ends
+    /// the run after it.
     ///
     /// # Errors
     ///
     /// Ends the run.
-    fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<(), BoxError> {
+    fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
         let _ = (step, dir);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The run is over, without an error.

@@ -140,7 +140,9 @@ impl CheckpointDir<'_> {
         }
         fs::rename(hidden.keep(), &target).map_err(CheckpointError::io(&target))?;
         if let Some(limit) = limit {
-            let all = checkpoints(self.output_dir)?;
+            // Those of later steps are of an earlier run; they are not this one's to delete.
+            let mut all = checkpoints(self.output_dir)?;
+            all.retain(|(other, _)| *other <= step);
             for (_, old) in all.iter().rev().skip(limit) {
                 self.delete(old)?;
             }

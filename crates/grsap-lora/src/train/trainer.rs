@@ -198,7 +198,9 @@ impl Trainer {
                 let limit = config.save_total_limit;
                 let dir = checkpoints.save(decoder, &optimizer, &totals, limit)?;
                 call(callbacks, report.step, |c| {
-                    c.on_checkpoint(report.step, &dir)
+                    let flow = c.on_checkpoint(report.step, &dir)?;
+                    stopped |= flow == ControlFlow::Break(());
+                    Ok(())
                 })?;
             }
             if stopped {

@@ -1,9 +1,7 @@
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use grsap_core::Progress;
 use grsap_kernels::Dropout;
 use grsap_model::Decoder;
 
@@ -11,6 +9,8 @@ use super::*;
 use crate::adapter::{AdapterError, AdapterFactors, LoraConfig, replace};
 use crate::example::SftExample;
 use crate::tiny_decoder::{VOCAB, adapted_decoder, bits, random_examples, tiny_decoder, tiny_lora};
+
+mod callbacks;
 
 /// Dropout and a tail batch, so that both are part of what must repeat.
 fn lora() -> LoraConfig {
@@ -503,88 +503,6 @@ fn groups_are_counted() {
     assert!((share + report.target_token_share("task") - 1.0).abs() < 1e-12);
     assert_eq!(report.target_token_share("other"), 0.0);
 }
-
-#[derive(Default)]
-struct Recorder(Mutex<Vec<String>>);
-
-impl Progress for Recorder {
-    fn start(&self, task: &str, total: usize) {
-        self.0.lock().unwrap().push(format!("{task} {total}"));
-    }
-
-    fn advance(&self, units: usize) {
-        self.0.lock().unwrap().push(format!("+{units}"));
-    }
-
-    fn finish(&self) {
-        self.0.lock().unwrap().push("end".into());
-    }
-}
-
-#[derive(Default)]
-struct Checkpoints(Vec<(usize, PathBuf)>);
-
-impl Callback for Checkpoints {
-    fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<(), BoxError> {
-        // It is complete: its adapter loads onto another handle of the model.
-        crate::load_adapter(&mut tiny_decoder(), dir)?;
-        self.0.push((step, dir.to_owned()));
-        if step == 4 {
-            Err("enough".into())
-        } else {
-            Ok(())
-        }
-    }
-}
-
-#[test]
-fn callbacks_see_steps_and_checkpoints_and_can_fail() {
-    let dir = tempfile::tempdir().unwrap();
-    let metrics_path = dir.path().join("metrics.jsonl");
-    let recorder = Recorder::default();
-    let mut checkpoints = Checkpoints::default();
-    let trainer = Trainer::new(config(), lora())
-        .unwrap()
-        .with_output_dir(dir.path());
-    let run = |trainer: &Trainer, last: &mut dyn Callback| {
-        trainer.train(
-            &mut adapted_decoder(&lora()),
-            &random_examples(11),
-            &mut [
-                &mut ShowProgress::new(&recorder, "train"),
-                &mut JsonlMetrics::new(&metrics_path),
-                last,
-            ],
-        )
-    };
-    let error = run(&trainer, &mut checkpoints).unwrap_err();
-    assert_eq!(error.to_string(), "a callback failed at step 4");
-    assert_eq!(
-        checkpoints.0,
-        [2, 4].map(|n| (n, dir.path().join(format!("checkpoint-{n}"))))
-    );
-    let expected = ["train 6", "+1", "+1", "+1", "+1", "end"];
-    assert_eq!(*recorder.0.lock().unwrap(), expected);
-
-    // Steps 3 and 4 are taken again; each has one line all the same.
-    std::fs::remove_dir_all(dir.path().join("checkpoint-4")).unwrap();
-    let trainer = trainer.with_resume(Resume::Latest);
-    let report = run(&trainer, &mut ()).unwrap();
-    let text = std::fs::read_to_string(&metrics_path).unwrap();
-    let lines: Vec<serde_json::Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let steps: Vec<u64> = lines.iter().map(|l| l["step"].as_u64().unwrap()).collect();
-    assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
-    for (line, loss) in lines.iter().zip(&report.losses) {
-        assert!((line["loss"].as_f64().unwrap() - loss).abs() < 1e-6);
-        assert!(line["grad_norm"].as_f64().unwrap() > 0.0);
-    }
-    assert_eq!(recorder.0.lock().unwrap()[6..9], ["train 6", "+2", "+1"]);
-}
-
-impl Callback for () {}
 
 #[test]
 fn adamw_follows_the_formula() {

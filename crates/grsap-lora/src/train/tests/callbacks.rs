@@ -1,0 +1,168 @@
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use grsap_core::Progress;
+
+use super::{config, lora};
+use crate::tiny_decoder::{adapted_decoder, random_examples, tiny_decoder};
+use crate::train::*;
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Progress for Recorder {
+    fn start(&self, task: &str, total: usize) {
+        self.0.lock().unwrap().push(format!("{task} {total}"));
+    }
+
+    fn advance(&self, units: usize) {
+        self.0.lock().unwrap().push(format!("+{units}"));
+    }
+
+    fn finish(&self) {
+        self.0.lock().unwrap().push("end".into());
+    }
+}
+
+#[derive(Default)]
+struct Checkpoints(Vec<(usize, PathBuf)>);
+
+impl Callback for Checkpoints {
+    fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
+        // It is complete: its adapter loads onto another handle of the model.
+        crate::load_adapter(&mut tiny_decoder(), dir)?;
+        self.0.push((step, dir.to_owned()));
+        if step == 4 {
+            Err("enough".into())
+        } else {
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+}
+
+#[test]
+fn callbacks_see_steps_and_checkpoints_and_can_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics_path = dir.path().join("metrics.jsonl");
+    let recorder = Recorder::default();
+    let mut checkpoints = Checkpoints::default();
+    let trainer = Trainer::new(config(), lora())
+        .unwrap()
+        .with_output_dir(dir.path());
+    let run = |trainer: &Trainer, last: &mut dyn Callback| {
+        trainer.train(
+            &mut adapted_decoder(&lora()),
+            &random_examples(11),
+            &mut [
+                &mut ShowProgress::new(&recorder, "train"),
+                &mut JsonlMetrics::new(&metrics_path),
+                last,
+            ],
+        )
+    };
+    let error = run(&trainer, &mut checkpoints).unwrap_err();
+    assert_eq!(error.to_string(), "a callback failed at step 4");
+    assert_eq!(
+        checkpoints.0,
+        [2, 4].map(|n| (n, dir.path().join(format!("checkpoint-{n}"))))
+    );
+    let expected = ["train 6", "+1", "+1", "+1", "+1", "end"];
+    assert_eq!(*recorder.0.lock().unwrap(), expected);
+
+    // Steps 3 and 4 are taken again; each has one line all the same.
+    std::fs::remove_dir_all(dir.path().join("checkpoint-4")).unwrap();
+    let trainer = trainer.with_resume(Resume::Latest);
+    let report = run(&trainer, &mut ()).unwrap();
+    let text = std::fs::read_to_string(&metrics_path).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let steps: Vec<u64> = lines.iter().map(|l| l["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
+    for (line, loss) in lines.iter().zip(&report.losses) {
+        assert!((line["loss"].as_f64().unwrap() - loss).abs() < 1e-6);
+        assert!(line["grad_norm"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(recorder.0.lock().unwrap()[6..9], ["train 6", "+2", "+1"]);
+}
+
+impl Callback for () {}
+
+#[test]
+fn the_best_checkpoint_is_kept_and_a_run_that_gets_worse_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainerConfig {
+        num_train_epochs: 4,
+        save_total_limit: Some(1),
+        ..config()
+    };
+    let run = |values: [f64; 6], resume: Resume, patience: usize| {
+        let trainer = Trainer::new(config.clone(), lora())
+            .unwrap()
+            .with_output_dir(dir.path())
+            .with_resume(resume);
+        let metric = |step: usize, _: &Path| Ok(values[step / 2 - 1]);
+        let mut best = KeepBest::lowest(dir.path(), metric).with_patience(patience);
+        let examples = random_examples(11);
+        let report = trainer.train(&mut adapted_decoder(&lora()), &examples, &mut [&mut best]);
+        (report, best.best(), best.best_dir())
+    };
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let adapter = |dir: &Path| std::fs::read(dir.join("adapter_model.safetensors")).unwrap();
+
+    // Ends after two checkpoints that are not better; the best outlives its checkpoint.
+    let (report, best, best_dir) = run([3.0, 1.0, 1.0, 2.0, 0.0, 0.0], Resume::Never, 2);
+    let report = report.unwrap();
+    assert!(report.stopped && report.steps == 8, "{report:?}");
+    assert_eq!(
+        best,
+        Some(BestCheckpoint {
+            step: 4,
+            value: 1.0
+        })
+    );
+    assert_eq!(names(), ["best-4", "checkpoint-8"]);
+    assert_ne!(
+        adapter(&best_dir.unwrap()),
+        adapter(&dir.path().join("checkpoint-8"))
+    );
+
+    // A run that continues remembers it, and has patience again.
+    let (report, best, _) = run([0.0, 0.0, 0.0, 0.0, 1.5, 0.5], Resume::Latest, 2);
+    assert!(!report.unwrap().stopped);
+    assert_eq!(
+        best,
+        Some(BestCheckpoint {
+            step: 12,
+            value: 0.5
+        })
+    );
+    assert_eq!(names(), ["best-12", "checkpoint-12"]);
+    assert_eq!(
+        adapter(&dir.path().join("best-12")),
+        adapter(&dir.path().join("checkpoint-12"))
+    );
+
+    // A run from the start forgets it; not a number is an error.
+    let (report, best, _) = run([9.0, f64::NAN, 0.0, 0.0, 0.0, 0.0], Resume::Never, 2);
+    assert_eq!(
+        report.unwrap_err().to_string(),
+        "a callback failed at step 4"
+    );
+    assert_eq!(
+        best,
+        Some(BestCheckpoint {
+            step: 2,
+            value: 9.0
+        })
+    );
+}
