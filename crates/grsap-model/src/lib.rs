@@ -51,6 +51,7 @@ pub use decoder_config::{Activation, DecoderConfig, RopeConfig, RopeScaling};
 pub use encoder::SentenceEncoder;
 pub use engine::EngineConfig;
 pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufValue, TensorType};
+pub use grsap_kernels::WeightFormat;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubToken};
 pub use load_error::LoadError;
