@@ -1,7 +1,8 @@
 //! LoRA against transformers and PEFT: one step and whole runs of a tiny Llama, one step of
 //! SmolLM2. The fixtures and the scripts that made them are in `fixtures/`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+// A failure here is the message.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
@@ -13,11 +14,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use grsap_core::Message;
 use grsap_data::Record;
 use grsap_lora::{
-    AdamW, AdamWConfig, AdapterDtype, AdapterFactors, LoraConfig, LossGradients, LossWeighting,
+    AdamW, AdamWConfig, AdapterDtype, AdapterFactors, LoraConfig, LossConfig, LossGradients,
     SftConfig, SftEncoder, SftExample, Trainer, TrainerConfig, clip_grad_norm, detach,
     load_adapter, loss_gradients, merge, save_adapter,
 };
-use grsap_model::{ChatModel, Decoder, DecoderConfig, DecoderInput, SafetensorsFile, TensorSource};
+use grsap_model::{
+    ChatModel, Decoder, DecoderConfig, DecoderInput, LoraFactors, SafetensorsFile, TensorSource,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -131,7 +134,7 @@ fn close(got: f64, expected: f64, relative: f64, what: &str) {
 
 fn gradients(decoder: &mut Decoder, examples: &[SftExample]) -> LossGradients {
     let batch = vec![examples.iter().collect()];
-    loss_gradients(decoder, &batch, LossWeighting::PerToken, |_| None).unwrap()
+    loss_gradients(decoder, &batch, LossConfig::default(), |_| None).unwrap()
 }
 
 /// The logits of the last position.
@@ -433,4 +436,106 @@ fn a_step_of_smollm2_is_that_of_peft() {
     // the gradient of its worst factor 1e-4 beside what PyTorch gives with a loss in double
     // precision; ours is within 2e-5 of that. Hence the room for single factors.
     check_step(model.decoder().clone(), &config, "lora_step", &step, 1.5e-4);
+}
+
+#[derive(Deserialize)]
+struct LongRun {
+    r: usize,
+    lora_alpha: f64,
+    batch_size: usize,
+    lr: f64,
+    min_lr_rate: f64,
+    warmup_ratio: f64,
+    max_grad_norm: f64,
+    adamw: Adam,
+    steps: Vec<RunStep>,
+    cases: Vec<Case>,
+}
+
+/// The script's first factors: A by its formula, B zero.
+fn attach_by_formula(decoder: &mut Decoder, r: usize, scale: f64) {
+    let mut next = 0_u64;
+    for (_, projection) in decoder.projections_mut() {
+        let (width, out) = (projection.in_features(), projection.out_features());
+        let root = (width as f64).sqrt() as f32;
+        let a = (0..(r * width) as u64)
+            .map(|i| (((next + i) * 40503 % 65536) as f32 / 32768.0 - 1.0) / root)
+            .collect::<Vec<f32>>();
+        next += (r * width) as u64;
+        let a = Tensor::from_data(TensorData::new(a, [r, width]), &Device::flex());
+        let b = Tensor::zeros([out, r], &Device::flex());
+        projection
+            .set_lora(Some(LoraFactors { a, b, scale }))
+            .unwrap();
+    }
+}
+
+#[test]
+fn fifty_steps_of_smollm2_are_those_of_peft() {
+    let assets = assets::Assets::open(None, Arc::new(())).unwrap();
+    let mut model = ChatModel::load(assets.smollm2().unwrap(), &Device::flex()).unwrap();
+    let run: LongRun = json("lora_trajectory/trajectory.json");
+    assert_eq!(run.steps.len(), 50);
+    let encoder = SftEncoder::for_model(&model, SftConfig::default()).unwrap();
+    for case in &run.cases {
+        let record = Record::new(case.messages.clone());
+        assert_eq!(encoder.encode_record(0, &record).unwrap(), case.example());
+    }
+    let lora = LoraConfig {
+        r: run.r,
+        lora_alpha: run.lora_alpha,
+        lora_dropout: 0.0,
+        ..LoraConfig::default()
+    };
+    let decoder = model.decoder_mut();
+    attach_by_formula(decoder, run.r, lora.scale());
+    let config = TrainerConfig {
+        learning_rate: run.lr,
+        warmup_ratio: run.warmup_ratio,
+        min_lr_rate: run.min_lr_rate,
+        weight_decay: run.adamw.weight_decay,
+        adam_beta1: run.adamw.betas.0,
+        adam_beta2: run.adamw.betas.1,
+        adam_epsilon: run.adamw.eps,
+        per_device_train_batch_size: run.batch_size,
+        max_grad_norm: Some(run.max_grad_norm),
+        shuffle: false,
+        ..TrainerConfig::default()
+    };
+    let examples: Vec<SftExample> = run.cases.iter().map(Case::example).collect();
+    let mut steps = Steps::default();
+    Trainer::new(config, lora)
+        .unwrap()
+        .train(decoder, &examples, &mut [&mut steps])
+        .unwrap();
+    assert_eq!(steps.0.len(), run.steps.len());
+    let mut worst = 0.0_f64;
+    for (got, expected) in steps.0.iter().zip(&run.steps) {
+        let name = format!("step {}", got.step);
+        assert!((got.lr - expected.lr).abs() <= 1e-12, "{name}: {}", got.lr);
+        assert_eq!(got.num_target_tokens, expected.num_target_tokens, "{name}");
+        let error = (got.loss - expected.loss).abs();
+        assert!(
+            error <= 1e-3,
+            "{name}: loss {}, expected {}",
+            got.loss,
+            expected.loss
+        );
+        close(got.grad_norm, expected.grad_norm, 1e-2, &name);
+        worst = worst.max(error);
+    }
+    let factors = AdapterFactors::of(decoder);
+    let expected = tensors("lora_trajectory/final.safetensors", &factors);
+    let (mut dot, mut ours, mut theirs) = (0.0, 0.0, 0.0);
+    for ((_, got), expected) in factors.iter().zip(&expected) {
+        for (a, b) in values(got).into_iter().zip(values(expected)) {
+            let (a, b) = (f64::from(a), f64::from(b));
+            dot += a * b;
+            ours += a * a;
+            theirs += b * b;
+        }
+    }
+    let cosine = dot / f64::sqrt(ours * theirs);
+    assert!(cosine > 0.999, "cosine {cosine}");
+    println!("worst loss off by {worst:.1e}, cosine of the factors {cosine:.6}");
 }

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use grsap_core::{Generator, Perplexity, Prompt, SamplingConfig, SamplingParams};
 use grsap_kernels::Segment;
 use grsap_lora::{
-    AdapterDtype, AdapterFactors, LossWeighting, SftExample, detach, load_adapter, loss_gradients,
+    AdapterDtype, AdapterFactors, LossConfig, SftExample, detach, load_adapter, loss_gradients,
     merge, save_adapter,
 };
 use grsap_model::{
@@ -412,7 +412,7 @@ fn a_lora_step_of_every_family_is_that_of_peft() {
             .collect();
         let batch = vec![examples.iter().collect()];
         let loss = |decoder: &mut Decoder| {
-            loss_gradients(decoder, &batch, LossWeighting::PerToken, |_| None).unwrap()
+            loss_gradients(decoder, &batch, LossConfig::default(), |_| None).unwrap()
         };
         let got = loss(&mut decoder);
         let error = (got.loss / step.loss - 1.0).abs();

@@ -28,7 +28,7 @@ pub use adapter::{
 pub use example::{LossScope, SftConfig, SftEncoder, SftError, SftExample};
 pub use train::{
     AdamW, AdamWConfig, BoxError, Callback, CheckpointError, Constant, CosineWithMinLr,
-    JsonlMetrics, Linear, LossGradients, LossWeighting, LrSchedule, LrSchedulerType, Resume,
-    ShowProgress, StepReport, TrainError, TrainReport, Trainer, TrainerConfig, clip_grad_norm,
-    latest_checkpoint, loss_gradients,
+    JsonlMetrics, Linear, LossConfig, LossGradients, LossWeighting, LrSchedule, LrSchedulerType,
+    Resume, ShowProgress, StepReport, TrainError, TrainReport, Trainer, TrainerConfig,
+    clip_grad_norm, latest_checkpoint, loss_gradients,
 };

@@ -160,7 +160,7 @@ fn main() -> Result<()> {
     let mut stages = Stages::open(&args.out, &settings)?;
 
     // The judges: harm by embeddings, refusals by their words.
-    let judge = harm_judge(&assets, &encoder, stages.dir())?;
+    let judge = harm_judge(&assets, &encoder, stages.dir(), &bars)?;
     let guard = CombinedGuard::new(&judge, KeywordRefusal::default());
 
     let original = alignment_set(&shipped, &lab, &args, &mut stages, &bars)?;
@@ -246,6 +246,7 @@ fn harm_judge<'a>(
     assets: &Assets,
     encoder: &'a SentenceEncoder,
     out: &Path,
+    bars: &Bars,
 ) -> Result<EmbeddingJudge<&'a SentenceEncoder>> {
     let path = out.join("harm_judge.json");
     if path.is_file() {
@@ -266,7 +267,9 @@ fn harm_judge<'a>(
         ..Default::default()
     };
     config.logistic.c = 1.0;
+    bars.start("fit the judge of harm", 0);
     let judge = EmbeddingJudge::fit(encoder, &labelled, config)?;
+    bars.finish();
     std::fs::create_dir_all(out)?;
     judge.save(&path)?;
     Ok(judge)

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use grsap_core::Progress;
+use grsap_kernels::Dropout;
 use grsap_model::Decoder;
 
 use super::*;
@@ -52,7 +53,11 @@ fn gradients(
         .chunks(size)
         .map(|chunk| chunk.iter().collect())
         .collect();
-    loss_gradients(decoder, &micro_batches, weighting, |_| None).unwrap()
+    let config = LossConfig {
+        weighting,
+        ..LossConfig::default()
+    };
+    loss_gradients(decoder, &micro_batches, config, |_| None).unwrap()
 }
 
 fn values(tensors: &[Tensor<2>]) -> Vec<f32> {
@@ -82,6 +87,50 @@ fn one_pass_of_eight_equals_eight_passes_of_one() {
             assert_eq!(parts.num_target_tokens, whole.num_target_tokens);
         }
     }
+}
+
+#[test]
+fn gradient_checkpointing_changes_no_bit() {
+    let examples = random_examples(5);
+    let batches = [
+        examples.iter().take(3).collect(),
+        examples.iter().skip(3).collect(),
+    ];
+    let second_layer = LoraConfig {
+        layers_to_transform: Some(vec![1]),
+        ..lora()
+    };
+    for lora in [lora(), second_layer] {
+        let mut decoder = adapted_decoder(&lora);
+        let before = bits(&decoder);
+        let mut run = |gradient_checkpointing| {
+            let config = LossConfig {
+                gradient_checkpointing,
+                weighting: LossWeighting::PerExample,
+            };
+            let dropout = |pass| {
+                Some(Dropout {
+                    p: 0.2,
+                    seed: 7 + pass as u64,
+                })
+            };
+            loss_gradients(&mut decoder, &batches, config, dropout).unwrap()
+        };
+        let (whole, checkpointed) = (run(false), run(true));
+        assert_eq!(whole.loss.to_bits(), checkpointed.loss.to_bits());
+        assert_eq!(values(&whole.gradients), values(&checkpointed.gradients));
+        assert!(values(&whole.gradients).iter().any(|&g| g != 0.0));
+        assert_eq!(bits(&decoder), before);
+    }
+    let config = LossConfig {
+        gradient_checkpointing: true,
+        ..LossConfig::default()
+    };
+    let error = loss_gradients(&mut tiny_decoder(), &batches, config, |_| None);
+    assert!(matches!(
+        error.unwrap_err(),
+        TrainError::Adapter(AdapterError::NoAdapter)
+    ));
 }
 
 #[test]
@@ -415,7 +464,7 @@ fn bad_input_is_an_error_that_names_it() {
     let error = loss_gradients(
         &mut tiny_decoder(),
         &[random_examples(1).iter().collect()],
-        LossWeighting::PerToken,
+        LossConfig::default(),
         |_| None,
     );
     assert!(matches!(

@@ -251,8 +251,8 @@ impl Trainer {
             .map(|indices| indices.iter().filter_map(|&i| examples.get(i)).collect())
             .collect();
         let dropout = |micro_batch| self.dropout(step, micro_batch);
-        let weighting = self.config.loss_weighting;
-        let mut gradients = loss_gradients(decoder, &micro_batches, weighting, dropout)
+        let loss = self.config.loss();
+        let mut gradients = loss_gradients(decoder, &micro_batches, loss, dropout)
             .map_err(|error| name_examples(error, step, batch))?;
         let grad_norm = clip_grad_norm(&mut gradients.gradients, self.config.max_grad_norm)?;
         if !grad_norm.is_finite() {

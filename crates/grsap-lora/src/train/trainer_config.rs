@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamWConfig;
 use super::error::TrainError;
-use super::gradients::LossWeighting;
+use super::gradients::{LossConfig, LossWeighting};
 use super::lr_schedule::{Constant, CosineWithMinLr, Linear, LrSchedule};
 
 /// The shape of the learning rate over a run.
@@ -57,6 +57,9 @@ pub struct TrainerConfig {
     pub max_grad_norm: Option<f64>,
     /// What weighs the same in a step's loss.
     pub loss_weighting: LossWeighting,
+    /// Compute each layer a second time on the way back instead of keeping what it computed: less
+    /// memory for about a third more time. The result is the same.
+    pub gradient_checkpointing: bool,
     /// Take the examples in a new order in each epoch.
     pub shuffle: bool,
     /// Fixes the order of the examples and the dropout.
@@ -84,6 +87,7 @@ impl Default for TrainerConfig {
             gradient_accumulation_steps: 1,
             max_grad_norm: Some(1.0),
             loss_weighting: LossWeighting::default(),
+            gradient_checkpointing: false,
             shuffle: true,
             seed: 0,
             save_steps: None,
@@ -179,6 +183,13 @@ impl TrainerConfig {
                 peak,
                 num_warmup_steps,
             }),
+        }
+    }
+
+    pub(super) fn loss(&self) -> LossConfig {
+        LossConfig {
+            weighting: self.loss_weighting,
+            gradient_checkpointing: self.gradient_checkpointing,
         }
     }
 

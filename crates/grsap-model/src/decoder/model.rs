@@ -260,12 +260,7 @@ impl Decoder {
         mut visit: impl FnMut(&Tensor<2>),
     ) -> Result<Tensor<2>, KernelError> {
         let mut x = self.embed(input)?;
-        let pass = Pass {
-            angles: (!self.inv_freq.is_empty())
-                .then(|| self.angles(&input.positions, &self.device())),
-            segments: &input.segments,
-            dropout: input.dropout,
-        };
+        let pass = self.pass(input);
         for (index, layer) in self.layers.iter().enumerate() {
             visit(&x);
             let cache = cache
@@ -276,7 +271,25 @@ impl Decoder {
         Ok(x)
     }
 
-    fn embed(&self, input: &DecoderInput) -> Result<Tensor<2>, KernelError> {
+    /// What the layers share in a pass over `input`.
+    pub(super) fn pass<'a>(&self, input: &'a DecoderInput) -> Pass<'a> {
+        Pass {
+            angles: (!self.inv_freq.is_empty())
+                .then(|| self.angles(&input.positions, &self.device())),
+            segments: &input.segments,
+            dropout: input.dropout,
+        }
+    }
+
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    pub(super) fn norm(&self) -> &Norm {
+        &self.norm
+    }
+
+    pub(super) fn embed(&self, input: &DecoderInput) -> Result<Tensor<2>, KernelError> {
         let op = "decoder";
         let tokens = input.input_ids.len();
         if input.positions.len() != tokens {
