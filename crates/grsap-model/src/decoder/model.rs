@@ -142,9 +142,6 @@ impl Decoder {
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let name = |part: &str| format!("{}{part}", names.base);
         let weight = |part: &str| name(&format!("{part}.weight"));
-        let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::load(source, config, family, index, (device, format)))
-            .collect::<Result<_, _>>()?;
         let embedding = weight(names.embedding);
         let (head, embedding) = match config.tie_word_embeddings {
             true => (embedding, None),
@@ -158,6 +155,11 @@ impl Decoder {
             transposed: false,
             format,
         };
+        // The largest matrix first: packing holds it twice for a moment.
+        let lm_head = frozen(source, &head, [vocab, hidden], form, device)?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| Layer::load(source, config, family, index, (device, format)))
+            .collect::<Result<_, _>>()?;
         let positions = |part: &str| {
             let shape = [config.max_position_embeddings, hidden];
             matrix(source, &weight(part), shape, device)
@@ -168,7 +170,7 @@ impl Decoder {
             positions: names.positions.map(positions).transpose()?,
             layers,
             norm: Norm::load(source, &name(names.final_norm), norm, hidden, device)?,
-            lm_head: frozen(source, &head, [vocab, hidden], form, device)?,
+            lm_head,
             inv_freq: config.inv_freq(),
             family,
             config: config.clone(),

@@ -20,7 +20,7 @@ impl<W: Word> Row<W> {
 /// A weight `[out, in]`, in panels of [`PANEL`] outputs. A panel has a row for each word of inputs,
 /// with that word of every output: what the product reads, in the order in which it reads it.
 #[derive(Clone)]
-pub(crate) struct Packed<W> {
+pub(super) struct Packed<W> {
     pub(super) rows: Vec<Row<W>>,
     pub(super) out: usize,
     pub(super) width: usize,

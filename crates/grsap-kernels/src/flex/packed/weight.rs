@@ -8,7 +8,10 @@ use crate::weight::WeightFormat;
 
 /// A packed weight of either format. Copies share their memory.
 #[derive(Clone)]
-pub(crate) enum PackedWeight {
+pub(crate) struct PackedWeight(Words);
+
+#[derive(Clone)]
+enum Words {
     F32(Arc<Packed<f32>>),
     Bf16(Arc<Packed<u32>>),
 }
@@ -21,9 +24,9 @@ impl std::fmt::Debug for PackedWeight {
 
 macro_rules! each {
     ($weight:expr, $packed:ident => $body:expr) => {
-        match $weight {
-            PackedWeight::F32($packed) => $body,
-            PackedWeight::Bf16($packed) => $body,
+        match &$weight.0 {
+            Words::F32($packed) => $body,
+            Words::Bf16($packed) => $body,
         }
     };
 }
@@ -36,10 +39,11 @@ impl PackedWeight {
         format: WeightFormat,
         device: &Device,
     ) -> Option<Self> {
-        (*device == Device::flex()).then(|| match format {
-            WeightFormat::F32 => Self::F32(Packed::new(values, shape).into()),
-            WeightFormat::Bf16 => Self::Bf16(Packed::new(values, shape).into()),
-        })
+        let pack = || match format {
+            WeightFormat::F32 => Words::F32(Packed::new(values, shape).into()),
+            WeightFormat::Bf16 => Words::Bf16(Packed::new(values, shape).into()),
+        };
+        (*device == Device::flex()).then(|| Self(pack()))
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -47,9 +51,9 @@ impl PackedWeight {
     }
 
     pub(crate) fn format(&self) -> WeightFormat {
-        match self {
-            Self::F32(_) => WeightFormat::F32,
-            Self::Bf16(_) => WeightFormat::Bf16,
+        match self.0 {
+            Words::F32(_) => WeightFormat::F32,
+            Words::Bf16(_) => WeightFormat::Bf16,
         }
     }
 
