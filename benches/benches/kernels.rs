@@ -1,8 +1,10 @@
 //! The CPU kernels: what a decoder's forward and backward passes are made of.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use grsap_kernels::{AttentionShape, Segment, attention, linear};
+use grsap_kernels::{AttentionShape, FrozenWeight, Segment, WeightFormat, attention, linear};
 
 fn random(rows: usize, width: usize) -> Tensor<2> {
     Tensor::random(
@@ -12,22 +14,57 @@ fn random(rows: usize, width: usize) -> Tensor<2> {
     )
 }
 
-/// The shapes of SmolLM2-135M's MLP, forward and backward. Elements are floating-point operations.
+/// The linear layers of SmolLM2-135M, forward and backward. Elements are floating-point operations.
+///
+/// A weight that was used a moment ago comes from the cache: decoding reads every weight of a model
+/// once for each token, so small batches go through several copies.
 fn matrix_products(c: &mut Criterion) {
-    let mut group = c.benchmark_group("linear 576x1536");
-    let weight = random(1536, 576);
-    for rows in [1, 8, 32, 1024] {
-        group.throughput(Throughput::Elements(2 * rows as u64 * 576 * 1536));
-        let x = random(rows, 576);
-        group.bench_function(format!("forward/{rows}"), |b| {
-            b.iter(|| linear(x.clone(), weight.clone()));
-        });
-        let tracked = x.clone().autodiff().require_grad();
-        group.bench_function(format!("forward and backward/{rows}"), |b| {
-            b.iter(|| linear(tracked.clone(), weight.clone()).map(|y| y.sum().backward()));
-        });
+    let shapes = [
+        (576, 576),
+        (576, 192),
+        (576, 1536),
+        (1536, 576),
+        (576, 49_152),
+    ];
+    for (format, name) in [(WeightFormat::F32, "f32"), (WeightFormat::Bf16, "bf16")] {
+        for (width, out) in shapes {
+            let mut group = c.benchmark_group(format!("linear {name} {width}x{out}"));
+            let weights: Vec<FrozenWeight> = (0..(32_000_000 / (width * out)).clamp(1, 64))
+                .map(|_| frozen(random(out, width), format))
+                .collect();
+            for rows in [1, 8, 32, 64, 512, 1024] {
+                if rows > 64 && out > 10_000 {
+                    continue;
+                }
+                group.throughput(Throughput::Elements((2 * rows * width * out) as u64));
+                let x = random(rows, width);
+                let mut turn = 0;
+                group.bench_function(format!("forward/{rows}"), |b| {
+                    b.iter(|| {
+                        turn += 1;
+                        linear(
+                            x.clone(),
+                            &weights[if rows > 32 { 0 } else { turn % weights.len() }],
+                        )
+                    });
+                });
+                if rows < 512 {
+                    continue;
+                }
+                let tracked = x.clone().autodiff().require_grad();
+                group.bench_function(format!("forward and backward/{rows}"), |b| {
+                    b.iter(|| linear(tracked.clone(), &weights[0]).map(|y| y.sum().backward()));
+                });
+            }
+            group.finish();
+        }
     }
-    group.finish();
+}
+
+fn frozen(weight: Tensor<2>, format: WeightFormat) -> FrozenWeight {
+    let shape = weight.dims();
+    let values = weight.into_data().try_into_vec().unwrap();
+    FrozenWeight::new(values, shape, format, &Device::flex()).unwrap()
 }
 
 fn ragged_attention(c: &mut Criterion) {

@@ -14,7 +14,7 @@ use grsap_core::{
     Embedder, FinishReason, Generator, Message, Perplexity, Prompt, SamplingConfig, SamplingParams,
     Turn, cosine,
 };
-use grsap_model::{ChatModel, DecoderInput, EngineConfig, SentenceEncoder};
+use grsap_model::{ChatModel, DecoderInput, EngineConfig, SentenceEncoder, WeightFormat};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -137,35 +137,77 @@ struct NllCase {
     nll_sum: f64,
 }
 
-/// All prompts and answers of the greedy fixture, one after another.
-#[test]
-fn the_perplexity_of_seven_thousand_tokens_is_that_of_transformers() {
-    let decoder = smollm2().decoder();
+/// All prompts and answers of the greedy fixture.
+fn greedy_texts() -> Vec<(String, Vec<u32>)> {
     let files = ["cases", "more_cases"].map(|name| format!("smollm2_greedy/{name}.json"));
     let texts = files.map(|path| fixture::<Cases<GreedyCase>>(&path).cases);
+    let ids = |case: GreedyCase| (case.name, [case.input_ids, case.output_ids].concat());
+    texts.into_iter().flatten().map(ids).collect()
+}
+
+/// The negative log-likelihood of all tokens but the first.
+fn nll_sum(model: &ChatModel, ids: &[u32]) -> f64 {
+    let input = DecoderInput::packed([ids]);
+    let hidden = model.decoder().hidden_states(&input, None).unwrap();
+    let hidden = hidden.narrow(0, 0, ids.len() - 1);
+    let losses = model.decoder().nll(hidden, &ids[1..]).unwrap();
+    let losses: Vec<f32> = losses.into_data().try_into_vec().unwrap();
+    losses.iter().map(|&x| f64::from(x)).sum()
+}
+
+#[test]
+fn the_perplexity_of_seven_thousand_tokens_is_that_of_transformers() {
     let nll: Cases<NllCase> = fixture("smollm2_greedy/nll.json");
-    let texts: Vec<GreedyCase> = texts.into_iter().flatten().collect();
+    let texts = greedy_texts();
     assert_eq!(texts.len(), nll.cases.len());
     let (mut got, mut want, mut num_targets) = (0.0, 0.0, 0);
-    for (text, expected) in texts.iter().zip(&nll.cases) {
-        let ids = [text.input_ids.as_slice(), &text.output_ids].concat();
-        let name = (&text.name, ids.len());
-        assert_eq!(name, (&expected.name, expected.num_tokens));
-        let input = DecoderInput::packed([ids.as_slice()]);
-        let hidden = decoder.hidden_states(&input, None).unwrap();
-        let hidden = hidden.narrow(0, 0, ids.len() - 1);
-        let losses = decoder.nll(hidden, &ids[1..]).unwrap();
-        let losses: Vec<f32> = losses.into_data().try_into_vec().unwrap();
-        let sum: f64 = losses.iter().map(|&x| f64::from(x)).sum();
+    for ((name, ids), expected) in texts.iter().zip(&nll.cases) {
+        assert_eq!((name, ids.len()), (&expected.name, expected.num_tokens));
+        let sum = nll_sum(smollm2(), ids);
         let error = (sum / expected.nll_sum - 1.0).abs();
-        assert!(error < 1e-4, "{}: off by {error:.1e}", text.name);
+        assert!(error < 1e-4, "{name}: off by {error:.1e}");
         got += sum;
         want += expected.nll_sum;
-        num_targets += losses.len();
+        num_targets += ids.len() - 1;
     }
     assert!(num_targets > 7_000);
     let error = ((got - want) / num_targets as f64).exp_m1().abs();
     assert!(error < 1e-5, "perplexity is off by {error:.1e}");
+}
+
+/// Rounding is all that `bf16` changes: half the memory, nearly the same perplexity, and still the
+/// same text whatever else is in the batch.
+#[test]
+fn bf16_weights_are_half_as_large_and_nearly_as_good() {
+    let path = assets().smollm2().unwrap();
+    let model = ChatModel::load_as(path, &Device::flex(), WeightFormat::Bf16).unwrap();
+    let bytes = |model: &ChatModel| -> usize {
+        let decoder = model.decoder();
+        let projections = decoder.projections().map(|(_, p)| p.weight().num_bytes());
+        projections.chain([decoder.head_weight().num_bytes()]).sum()
+    };
+    assert_eq!(2 * bytes(&model), bytes(smollm2()));
+
+    let (mut half, mut full, mut num_targets) = (0.0, 0.0, 0);
+    for (_, ids) in greedy_texts() {
+        half += nll_sum(&model, &ids);
+        full += nll_sum(smollm2(), &ids);
+        num_targets += ids.len() - 1;
+    }
+    let [half, full] = [half, full].map(|sum| (sum / num_targets as f64).exp());
+    println!("perplexity in bf16 {half:.5}, in f32 {full:.5}");
+    assert!(
+        (half / full - 1.0).abs() < 5e-3,
+        "perplexity {half}, in f32 {full}"
+    );
+
+    let questions = ["Name a colour.", "Why is the sky blue?", "Count to five."];
+    let prompts = questions.map(|text| Prompt::chat([Message::user(text)]));
+    let params = SamplingParams::greedy(16);
+    let together = model.generate(&prompts, &params).unwrap();
+    for (prompt, answer) in prompts.chunks(1).zip(together.chunks(1)) {
+        assert_eq!(model.generate(prompt, &params).unwrap(), answer);
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData, activation};
 
 use crate::error::{KernelError, check};
 use crate::ops;
+use crate::weight::FrozenWeight;
 
 /// The negative log-likelihood of one target token for each row, from the last hidden state and
 /// the head's weight, without ever holding `[tokens, vocab]` logits on the CPU.
@@ -23,7 +24,7 @@ use crate::ops;
 /// Liger-Kernel's fused linear cross-entropy.
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
-    weight: Tensor<2>,
+    weight: &FrozenWeight,
     targets: &[u32],
     softcap: Option<f32>,
 ) -> Result<Tensor<1>, KernelError> {
@@ -43,11 +44,10 @@ pub fn linear_cross_entropy(
         let what = "softcap";
         return Err(KernelError::NotPositive { op, what });
     }
-    if crate::is_fused(&hidden) && !weight.is_tracked() {
-        let targets = targets.to_vec();
-        return Ok(ops::linear_cross_entropy(hidden, weight, targets, softcap));
-    }
-    Ok(reference(hidden, weight, targets, softcap))
+    Ok(match weight.packed_for(&hidden) {
+        Some(packed) => ops::linear_cross_entropy(hidden, packed, targets.to_vec(), softcap),
+        None => reference(hidden, weight.to_tensor(), targets, softcap),
+    })
 }
 
 /// The same in plain tensor operations.

@@ -34,6 +34,12 @@ pub enum KernelError {
         /// The number.
         what: &'static str,
     },
+    /// The device has no operations on weights of this format.
+    #[error("weights in {format:?} are for the CPU (Burn's Flex backend)")]
+    Format {
+        /// The format.
+        format: crate::WeightFormat,
+    },
     /// A segment has no keys, or fewer keys than queries under a causal mask.
     #[error("attention: segment {segment} has {num_queries} queries and {num_keys} keys")]
     Segment {

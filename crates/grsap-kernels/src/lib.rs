@@ -30,6 +30,7 @@ mod rotary;
 mod rows;
 mod segment;
 mod swiglu;
+mod weight;
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -43,6 +44,7 @@ pub use rotary::rotary;
 pub use rows::write_rows;
 pub use segment::{AttentionShape, Segment};
 pub use swiglu::swiglu;
+pub use weight::{FrozenWeight, WeightFormat};
 
 /// The operations in plain tensor operations: the definition that the fused versions are tested
 /// against, and what runs where there is no fused version.

@@ -2,6 +2,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::error::{KernelError, check};
 use crate::ops;
+use crate::weight::FrozenWeight;
 
 /// `x · weightᵀ`.
 ///
@@ -9,15 +10,17 @@ use crate::ops;
 ///
 /// `x` is `[tokens, in]`, `weight` is `[out, in]` as in PyTorch, the result is `[tokens, out]`.
 ///
+/// A token's result does not depend on the others in the batch, nor on the number of threads.
+///
 /// # Errors
 ///
 /// When the inner widths differ.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>) -> Result<Tensor<2>, KernelError> {
+pub fn linear(x: Tensor<2>, weight: &FrozenWeight) -> Result<Tensor<2>, KernelError> {
     check("linear", "width of weight", x.dims()[1], weight.dims()[1])?;
-    if crate::is_fused(&x) && weight.dtype() == DType::F32 && !weight.is_tracked() {
-        return Ok(ops::linear(x, weight));
-    }
-    Ok(reference(x, weight))
+    Ok(match weight.packed_for(&x) {
+        Some(packed) => ops::linear(x, packed),
+        None => reference(x, weight.to_tensor()),
+    })
 }
 
 /// The same in plain tensor operations.
@@ -93,7 +96,7 @@ pub struct LoraWeights {
 /// Hu et al. 2021, equation 3; PEFT's `lora.Linear`.
 pub fn lora_linear(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: &FrozenWeight,
     lora: LoraWeights,
     dropout: Option<Dropout>,
 ) -> Result<Tensor<2>, KernelError> {
@@ -105,11 +108,10 @@ pub fn lora_linear(
     check(op, "rows of b", out, b_out)?;
     check(op, "width of b", r, b_r)?;
     let dropout = dropout.filter(|dropout| dropout.p > 0.0);
-    let f32 = weight.dtype() == DType::F32 && lora.a.dtype() == DType::F32;
-    if crate::is_fused(&x) && f32 && !weight.is_tracked() {
-        return Ok(ops::lora_linear(x, weight, lora, dropout));
-    }
-    Ok(lora_reference(x, weight, lora, dropout))
+    Ok(match weight.packed_for(&x) {
+        Some(packed) if lora.a.dtype() == DType::F32 => ops::lora_linear(x, packed, lora, dropout),
+        _ => lora_reference(x, weight.to_tensor(), lora, dropout),
+    })
 }
 
 /// The same in plain tensor operations.

@@ -10,15 +10,16 @@ use burn::tensor::Tensor;
 
 use crate::linear::{Dropout, LoraWeights};
 use crate::segment::{AttentionShape, Segment};
+use crate::weight::PackedWeight;
 
 /// Fused operations. Inputs are `f32`, their shapes have been checked.
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff)]
 pub(crate) trait FusedOps: Backend {
-    fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_linear(x: FloatTensor<Self>, weight: PackedWeight) -> FloatTensor<Self>;
 
     fn fused_lora_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: PackedWeight,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f32,
@@ -51,7 +52,7 @@ pub(crate) trait FusedOps: Backend {
 
     fn fused_linear_cross_entropy(
         hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: PackedWeight,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self>;
@@ -65,12 +66,12 @@ pub(crate) trait FusedOps: Backend {
 
 /// What the backward passes need of the backend below the autodiff one.
 pub(crate) trait FusedBackward: FusedOps {
-    fn linear_backward(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn linear_backward(dy: FloatTensor<Self>, weight: PackedWeight) -> FloatTensor<Self>;
 
     /// The result and `scale * dropout(x) · aᵀ`.
     fn lora_linear_with_low(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: PackedWeight,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f32,
@@ -108,7 +109,7 @@ pub(crate) trait FusedBackward: FusedOps {
     /// The losses `[n]` and the gradient of each row's loss by its hidden state `[n, width]`.
     fn linear_cross_entropy_with_grad(
         hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: PackedWeight,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
@@ -118,7 +119,7 @@ pub(crate) trait FusedBackward: FusedOps {
 #[derive(Debug, Clone)]
 pub(crate) struct LoraState<B: Backend> {
     pub(crate) x: FloatTensor<B>,
-    pub(crate) weight: FloatTensor<B>,
+    pub(crate) weight: PackedWeight,
     pub(crate) a: FloatTensor<B>,
     pub(crate) b: FloatTensor<B>,
     pub(crate) low: FloatTensor<B>,
@@ -126,22 +127,19 @@ pub(crate) struct LoraState<B: Backend> {
     pub(crate) dropout: Option<Dropout>,
 }
 
-pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::fused_linear(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-    ))
+pub(crate) fn linear(x: Tensor<2>, weight: PackedWeight) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::fused_linear(x.into_dispatch(), weight))
 }
 
 pub(crate) fn lora_linear(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: PackedWeight,
     lora: LoraWeights,
     dropout: Option<Dropout>,
 ) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::fused_lora_linear(
         x.into_dispatch(),
-        weight.into_dispatch(),
+        weight,
         lora.a.into_dispatch(),
         lora.b.into_dispatch(),
         lora.scale as f32,
@@ -191,13 +189,13 @@ pub(crate) fn attention(
 
 pub(crate) fn linear_cross_entropy(
     hidden: Tensor<2>,
-    weight: Tensor<2>,
+    weight: PackedWeight,
     targets: Vec<u32>,
     softcap: Option<f32>,
 ) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::fused_linear_cross_entropy(
         hidden.into_dispatch(),
-        weight.into_dispatch(),
+        weight,
         targets,
         softcap,
     ))
@@ -239,13 +237,13 @@ macro_rules! backward {
 }
 
 impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
-    fn fused_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        backward!(Linear, 1, FloatTensor<B>, |weight, dy| [
-            B::linear_backward(dy, weight)
-        ]);
+    fn fused_linear(x: FloatTensor<Self>, weight: PackedWeight) -> FloatTensor<Self> {
+        backward!(Linear, 1, PackedWeight, |weight, dy| [B::linear_backward(
+            dy, weight
+        )]);
 
         let node = x.node();
-        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let x = x.into_primitive();
         match Linear.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(weight.clone(), B::fused_linear(x, weight)),
             OpsKind::UnTracked(prep) => prep.finish(B::fused_linear(x, weight)),
@@ -254,7 +252,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
 
     fn fused_lora_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: PackedWeight,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f32,
@@ -265,7 +263,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         });
 
         let nodes = [x.node(), a.node(), b.node()];
-        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let x = x.into_primitive();
         let (a, b) = (a.into_primitive(), b.into_primitive());
         match LoraLinear.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
@@ -394,7 +392,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
 
     fn fused_linear_cross_entropy(
         hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: PackedWeight,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self> {
@@ -406,7 +404,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         });
 
         let node = hidden.node();
-        let (hidden, weight) = (hidden.into_primitive(), weight.into_primitive());
+        let hidden = hidden.into_primitive();
         match LinearCrossEntropy
             .prepare::<C>([node])
             .compute_bound()

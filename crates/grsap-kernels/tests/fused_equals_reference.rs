@@ -5,10 +5,10 @@
 // A failure here is the message; one range of keys is a list of ranges.
 #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use grsap_kernels::{
-    AttentionShape, Dropout, LoraWeights, Segment, attention, linear, linear_cross_entropy,
-    lora_linear, reference, rms_norm, rotary, swiglu, write_rows,
+    AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment, WeightFormat, attention, linear,
+    linear_cross_entropy, lora_linear, reference, rms_norm, rotary, swiglu, write_rows,
 };
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
@@ -25,6 +25,15 @@ fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().unwrap()
+}
+
+fn frozen(weight: &Tensor<2>, format: WeightFormat) -> FrozenWeight {
+    let shape = weight.dims();
+    FrozenWeight::new(values(weight.clone()), shape, format, &Device::flex()).unwrap()
+}
+
+fn rounded(tensor: &Tensor<2>) -> Tensor<2> {
+    tensor.clone().cast(DType::BF16).cast(DType::F32)
 }
 
 #[track_caller]
@@ -87,10 +96,11 @@ const SHAPES: [(usize, usize, usize); 5] = [
 fn linear_layers() {
     for (m, k, n) in SHAPES {
         let weight = random([n, k], 1);
+        let packed = frozen(&weight, WeightFormat::F32);
         compare(
             "linear",
             &[random([m, k], 2)],
-            |t| linear(t[0].clone(), weight.clone()).unwrap(),
+            |t| linear(t[0].clone(), &packed).unwrap(),
             |t| reference::linear(t[0].clone(), weight.clone()),
         );
         for dropout in [None, Some(Dropout { p: 0.3, seed: 11 })] {
@@ -103,11 +113,87 @@ fn linear_layers() {
             compare(
                 "lora_linear",
                 &inputs,
-                |t| lora_linear(t[0].clone(), weight.clone(), lora(t), dropout).unwrap(),
+                |t| lora_linear(t[0].clone(), &packed, lora(t), dropout).unwrap(),
                 |t| reference::lora_linear(t[0].clone(), weight.clone(), lora(t), dropout),
             );
         }
     }
+}
+
+/// Rounding aside, `bf16` is the same operation: on factors that are rounded already there is no
+/// difference, forward. Backward the gradient of the result is rounded too.
+#[test]
+fn bf16_layers() {
+    for (m, k, n) in SHAPES {
+        let weight = rounded(&random([n, k], 31));
+        let packed = frozen(&weight, WeightFormat::Bf16);
+        assert_eq!(values(packed.to_tensor()), values(weight.clone()));
+        let x = rounded(&random([m, k], 32));
+        let y = values(linear(x.clone(), &packed).unwrap());
+        let want = values(reference::linear(x.clone(), weight.clone()));
+        close("bf16 linear", &y, &want, 2e-6);
+
+        let targets: Vec<u32> = (0..m).map(|i| (i * 7919 % n) as u32).collect();
+        let nll = linear_cross_entropy(x.clone(), &packed, &targets, None).unwrap();
+        let want = reference::linear_cross_entropy(x.clone(), weight.clone(), &targets, None);
+        close("bf16 losses", &values(nll), &values(want), 2e-6);
+
+        let lora = LoraWeights {
+            a: random([3, k], 33),
+            b: random([n, 3], 34),
+            scale: 2.0,
+        };
+        let y = lora_linear(x.clone(), &packed, lora.clone(), None).unwrap();
+        let want = reference::lora_linear(x.clone(), weight.clone(), lora, None);
+        close("bf16 lora_linear", &values(y), &values(want), 2e-6);
+
+        let dy = random([m, n], 35);
+        let x = x.autodiff().require_grad();
+        let y = linear(x.clone(), &packed).unwrap();
+        let grads = (y * dy.clone().autodiff()).sum().backward();
+        let dx = values(x.grad(&grads).unwrap());
+        close(
+            "bf16 gradient",
+            &dx,
+            &values(rounded(&dy).matmul(weight)),
+            2e-6,
+        );
+    }
+}
+
+#[test]
+fn frozen_weights_keep_their_values() {
+    let weight = random([37, 11], 36);
+    let packed = frozen(&weight, WeightFormat::F32);
+    assert_eq!(packed.dims(), [37, 11]);
+    assert_eq!(values(packed.to_tensor()), values(weight.clone()));
+    let rows = packed.rows(&[36, 0, 36]).unwrap();
+    let dense = FrozenWeight::dense(weight.clone());
+    assert_eq!(values(rows), values(dense.rows(&[36, 0, 36]).unwrap()));
+    for weight in [&packed, &dense] {
+        let error = weight.rows(&[1, 37]).unwrap_err();
+        assert_eq!(error.to_string(), "rows: row 37 is out of range for 37");
+        let doubled = weight.replaced(weight.to_tensor() * 2.0);
+        assert_eq!(
+            values(doubled.to_tensor()),
+            values(weight.to_tensor() * 2.0)
+        );
+        assert_eq!(doubled.num_bytes(), weight.num_bytes());
+    }
+    let half = frozen(&weight, WeightFormat::Bf16);
+    let tripled = half.replaced(half.to_tensor() * 3.0);
+    assert_eq!(tripled.format(), WeightFormat::Bf16);
+    assert_eq!(
+        values(tripled.to_tensor()),
+        values(rounded(&(half.to_tensor() * 3.0)))
+    );
+
+    let (format, flex) = (WeightFormat::F32, Device::flex());
+    let error = FrozenWeight::new(vec![0.0; 5], [2, 3], format, &flex).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "frozen_weight: number of values must be 6, got 5"
+    );
 }
 
 #[test]
@@ -115,12 +201,13 @@ fn dropout_keeps_its_share_and_its_mean() {
     let ones = Tensor::<2>::ones([100, 1000], &Device::flex());
     let eye = Tensor::<2>::eye(1000, &Device::flex());
     let zero = Tensor::<2>::zeros([1000, 1000], &Device::flex());
+    let zero = frozen(&zero, WeightFormat::F32);
     let lora = LoraWeights {
         a: eye.clone(),
         b: eye,
         scale: 1.0,
     };
-    let y = values(lora_linear(ones, zero, lora, Some(Dropout { p: 0.25, seed: 5 })).unwrap());
+    let y = values(lora_linear(ones, &zero, lora, Some(Dropout { p: 0.25, seed: 5 })).unwrap());
     let kept = y.iter().filter(|&&x| x != 0.0).count() as f64 / y.len() as f64;
     assert!((kept - 0.75).abs() < 0.01, "{kept}");
     assert!(y.iter().all(|&x| x == 0.0 || (x - 1.0 / 0.75).abs() < 1e-6));
@@ -326,13 +413,14 @@ fn a_token_does_not_depend_on_its_batch() {
 fn head_and_loss() {
     for (n, width, vocab) in [(1, 8, 5), (9, 33, 1000), (70, 16, 70_000)] {
         let weight = random([vocab, width], 21);
+        let packed = frozen(&weight, WeightFormat::F32);
         let targets: Vec<u32> = (0..n).map(|i| ((i * 7919) % vocab) as u32).collect();
         for softcap in [None, Some(1.0), Some(30.0)] {
             compare(
                 &format!("linear_cross_entropy {softcap:?}"),
                 &[random([n, width], 22)],
                 |t| {
-                    linear_cross_entropy(t[0].clone(), weight.clone(), &targets, softcap)
+                    linear_cross_entropy(t[0].clone(), &packed, &targets, softcap)
                         .unwrap()
                         .reshape([n, 1])
                 },
@@ -363,12 +451,13 @@ fn rows_are_written_in_place_or_to_a_copy() {
 #[test]
 fn misfits_are_errors() {
     let x = random([2, 4], 24);
-    let error = linear(x.clone(), random([3, 5], 25)).unwrap_err();
+    let error = linear(x.clone(), &frozen(&random([3, 5], 25), WeightFormat::F32)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "linear: width of weight must be 4, got 5"
     );
-    let error = linear_cross_entropy(x.clone(), random([3, 4], 26), &[0, 3], None).unwrap_err();
+    let weight = FrozenWeight::dense(random([3, 4], 26));
+    let error = linear_cross_entropy(x.clone(), &weight, &[0, 3], None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "linear_cross_entropy: target 3 is out of range for 3"

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use grsap_model::{Activation, Decoder, DecoderConfig, LoadError, RopeConfig, TensorSource};
+use grsap_model::{
+    Activation, Decoder, DecoderConfig, LoadError, RopeConfig, TensorSource, WeightFormat,
+};
 use rand::RngExt;
 
 use crate::adapter::{LoraConfig, attach, replace, tensors};
@@ -70,7 +72,11 @@ impl TensorSource for RandomWeights {
 
 /// The base model.
 pub(crate) fn tiny_decoder() -> Decoder {
-    Decoder::load(&RandomWeights, &config(), &Device::flex()).unwrap()
+    tiny_decoder_in(WeightFormat::F32)
+}
+
+pub(crate) fn tiny_decoder_in(format: WeightFormat) -> Decoder {
+    Decoder::load_as(&RandomWeights, &config(), &Device::flex(), format).unwrap()
 }
 
 /// The same with adapters, whose B is not zero.

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
 use grsap_core::{Generation, Generator, ModelError, Perplexity, Prompt, SamplingParams};
-use grsap_kernels::KernelError;
+use grsap_kernels::{KernelError, WeightFormat};
 
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::Checkpoint;
@@ -47,8 +47,32 @@ impl ChatModel {
     ///
     /// [`LoadError`] names the file and the field or tensor that is missing or wrong.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, LoadError> {
+        Self::load_as(path, device, WeightFormat::F32)
+    }
+
+    /// The same, with the linear layers in another format: `bf16` halves their memory and rounds
+    /// their inputs and weights.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and when the device does not have the format.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use burn::tensor::Device;
+    /// # use grsap_model::{ChatModel, WeightFormat};
+    /// let model = ChatModel::load_as("path/to/model", &Device::flex(), WeightFormat::Bf16)?;
+    /// # Ok::<(), grsap_model::LoadError>(())
+    /// ```
+    pub fn load_as(
+        path: impl AsRef<Path>,
+        device: &Device,
+        format: WeightFormat,
+    ) -> Result<Self, LoadError> {
         let checkpoint = Checkpoint::open(path)?;
-        let decoder = Decoder::load(checkpoint.weights.as_ref(), &checkpoint.config, device)?;
+        let (weights, config) = (checkpoint.weights.as_ref(), &checkpoint.config);
+        let decoder = Decoder::load_as(weights, config, device, format)?;
         Ok(Self {
             decoder,
             tokenizer: checkpoint.tokenizer,

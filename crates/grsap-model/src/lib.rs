@@ -53,6 +53,7 @@ pub use encoder::SentenceEncoder;
 pub use engine::EngineConfig;
 pub use export::{SaveConfig, SaveError, WeightDtype};
 pub use gguf::{GgufArray, GgufFile, GgufTensor, GgufValue, TensorType};
+pub use grsap_kernels::WeightFormat;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubToken};
 pub use load_error::LoadError;

@@ -4,7 +4,8 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Store, nn, nt};
+use super::matmul::Store;
+use super::packed::PackedWeight;
 use super::simd::{Simd, exp, simd_fn, tanh};
 
 /// Bytes of logits held at a time.
@@ -13,14 +14,13 @@ const LOGITS_BYTES: usize = 16 * 1024 * 1024;
 /// The loss of each row; with `grad`, the gradient of each row's loss by its hidden state too.
 pub(super) fn losses(
     hidden: &[f32],
-    weight: &[f32],
-    width: usize,
+    weight: &PackedWeight,
     targets: &[u32],
     softcap: Option<f32>,
     mut grad: Option<&mut [f32]>,
 ) -> Vec<f32> {
     let n = targets.len();
-    let vocab = weight.len().checked_div(width).unwrap_or(0);
+    let [vocab, width] = weight.shape();
     let mut losses = vec![0.0; n];
     if vocab == 0 {
         return losses;
@@ -32,14 +32,7 @@ pub(super) fn losses(
         let rows = block.min(n - first);
         let span = first * width..(first + rows) * width;
         let logits = &mut logits[..rows * vocab];
-        nt(
-            &hidden[span.clone()],
-            weight,
-            logits,
-            (rows, vocab, width),
-            1.0,
-            Store::Overwrite,
-        );
+        weight.forward_into(&hidden[span.clone()], rows, logits);
         let with_grad = grad.is_some();
         logits
             .par_chunks_mut(vocab)
@@ -49,15 +42,7 @@ pub(super) fn losses(
                 *loss = row(logits, target as usize, softcap, with_grad);
             });
         if let Some(grad) = grad.as_deref_mut() {
-            let out = &mut grad[span];
-            nn(
-                logits,
-                weight,
-                out,
-                (rows, width, vocab),
-                1.0,
-                Store::Overwrite,
-            );
+            weight.backward(logits, &mut grad[span], rows, Store::Overwrite);
         }
         first += rows;
     }

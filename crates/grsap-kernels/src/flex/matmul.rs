@@ -1,4 +1,5 @@
-//! Three matrix products over row-major matrices, without packing.
+//! Three matrix products over row-major matrices that change from call to call: attention and the
+//! factors of adapters. Frozen weights are packed, see [`super::packed`].
 //!
 //! Every element of a result is summed in an order that depends on the inner length alone: not on
 //! the number of rows, the tile it falls into, or the number of threads. So a token's numbers are

@@ -7,6 +7,7 @@ mod attention;
 mod cross_entropy;
 mod elementwise;
 mod matmul;
+mod packed;
 mod simd;
 
 use burn::backend::Flex;
@@ -14,6 +15,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use matmul::{Store, nn, nt, tn};
+pub(crate) use packed::PackedWeight;
 
 use crate::linear::Dropout;
 use crate::ops::{FusedBackward, FusedOps, LoraState};
@@ -56,22 +58,20 @@ fn tensor<const D: usize>(data: Vec<f32>, shape: [usize; D]) -> T {
 }
 
 impl FusedOps for Flex {
-    fn fused_linear(x: T, weight: T) -> T {
-        let (x, weight) = (Dense::new(x), Dense::new(weight));
-        let ((m, k), (n, _)) = (x.dims(), weight.dims());
-        let mut y = vec![0.0; m * n];
-        nt(
-            x.data(),
-            weight.data(),
-            &mut y,
-            (m, n, k),
-            1.0,
-            Store::Overwrite,
-        );
-        tensor(y, [m, n])
+    fn fused_linear(x: T, weight: PackedWeight) -> T {
+        let x = Dense::new(x);
+        let (m, [n, _]) = (x.dims().0, weight.shape());
+        tensor(weight.forward(x.data(), m), [m, n])
     }
 
-    fn fused_lora_linear(x: T, weight: T, a: T, b: T, scale: f32, dropout: Option<Dropout>) -> T {
+    fn fused_lora_linear(
+        x: T,
+        weight: PackedWeight,
+        a: T,
+        b: T,
+        scale: f32,
+        dropout: Option<Dropout>,
+    ) -> T {
         Self::lora_linear_with_low(x, weight, a, b, scale, dropout).0
     }
 
@@ -106,14 +106,13 @@ impl FusedOps for Flex {
 
     fn fused_linear_cross_entropy(
         hidden: T,
-        weight: T,
+        weight: PackedWeight,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> T {
-        let (hidden, weight) = (Dense::new(hidden), Dense::new(weight));
-        let (n, width) = hidden.dims();
-        let (h, w) = (hidden.data(), weight.data());
-        let loss = cross_entropy::losses(h, w, width, &targets, softcap, None);
+        let hidden = Dense::new(hidden);
+        let n = hidden.dims().0;
+        let loss = cross_entropy::losses(hidden.data(), &weight, &targets, softcap, None);
         tensor(loss, [n])
     }
 
@@ -143,32 +142,24 @@ fn dropped(x: &[f32], dropout: Option<Dropout>) -> std::borrow::Cow<'_, [f32]> {
 }
 
 impl FusedBackward for Flex {
-    fn linear_backward(dy: T, weight: T) -> T {
-        let (dy, weight) = (Dense::new(dy), Dense::new(weight));
-        let ((m, n), (_, k)) = (dy.dims(), weight.dims());
+    fn linear_backward(dy: T, weight: PackedWeight) -> T {
+        let dy = Dense::new(dy);
+        let (m, [_, k]) = (dy.dims().0, weight.shape());
         let mut dx = vec![0.0; m * k];
-        nn(
-            dy.data(),
-            weight.data(),
-            &mut dx,
-            (m, k, n),
-            1.0,
-            Store::Overwrite,
-        );
+        weight.backward(dy.data(), &mut dx, m, Store::Overwrite);
         tensor(dx, [m, k])
     }
 
     fn lora_linear_with_low(
         x: T,
-        weight: T,
+        weight: PackedWeight,
         a: T,
         b: T,
         scale: f32,
         dropout: Option<Dropout>,
     ) -> (T, T) {
-        let (x, weight) = (Dense::new(x), Dense::new(weight));
-        let (a, b) = (Dense::new(a), Dense::new(b));
-        let ((m, k), (n, _), (r, _)) = (x.dims(), weight.dims(), a.dims());
+        let (x, a, b) = (Dense::new(x), Dense::new(a), Dense::new(b));
+        let ((m, k), [n, _], (r, _)) = (x.dims(), weight.shape(), a.dims());
         let mut low = vec![0.0; m * r];
         let input = dropped(x.data(), dropout);
         nt(
@@ -179,15 +170,7 @@ impl FusedBackward for Flex {
             scale,
             Store::Overwrite,
         );
-        let mut y = vec![0.0; m * n];
-        nt(
-            x.data(),
-            weight.data(),
-            &mut y,
-            (m, n, k),
-            1.0,
-            Store::Overwrite,
-        );
+        let mut y = weight.forward(x.data(), m);
         // As `low · (bᵀ)`: the rows of bᵀ are long, which the product likes.
         let b_t = matmul::transposed(b.data(), n, r);
         nn(&low, &b_t, &mut y, (m, n, r), 1.0, Store::Accumulate);
@@ -204,9 +187,9 @@ impl FusedBackward for Flex {
             scale,
             dropout,
         } = state;
-        let (x, weight, dy) = (Dense::new(x), Dense::new(weight), Dense::new(dy));
+        let (x, dy) = (Dense::new(x), Dense::new(dy));
         let (a, b, low) = (Dense::new(a), Dense::new(b), Dense::new(low));
-        let ((m, k), (n, _), (r, _)) = (x.dims(), weight.dims(), a.dims());
+        let ((m, k), [n, _], (r, _)) = (x.dims(), weight.shape(), a.dims());
 
         // The gradient of `dropout(x) · aᵀ`.
         let mut dlow = vec![0.0; m * r];
@@ -224,14 +207,7 @@ impl FusedBackward for Flex {
         if let Some(dropout) = dropout {
             dx = elementwise::dropout(&dx, dropout);
         }
-        nn(
-            dy.data(),
-            weight.data(),
-            &mut dx,
-            (m, k, n),
-            1.0,
-            Store::Accumulate,
-        );
+        weight.backward(dy.data(), &mut dx, m, Store::Accumulate);
 
         let mut da = vec![0.0; r * k];
         tn(
@@ -292,15 +268,15 @@ impl FusedBackward for Flex {
 
     fn linear_cross_entropy_with_grad(
         hidden: T,
-        weight: T,
+        weight: PackedWeight,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> (T, T) {
-        let (hidden, weight) = (Dense::new(hidden), Dense::new(weight));
+        let hidden = Dense::new(hidden);
         let (n, width) = hidden.dims();
         let mut grad = vec![0.0; n * width];
-        let (h, w) = (hidden.data(), weight.data());
-        let loss = cross_entropy::losses(h, w, width, &targets, softcap, Some(&mut grad));
+        let (h, into) = (hidden.data(), Some(grad.as_mut_slice()));
+        let loss = cross_entropy::losses(h, &weight, &targets, softcap, into);
         (tensor(loss, [n]), tensor(grad, [n, width]))
     }
 }

@@ -1,4 +1,5 @@
-//! The few vector operations that the CPU kernels need, on AVX-512, AVX2 and portable Rust.
+//! The few vector operations that the CPU kernels need, on AVX-512, AVX2 and portable Rust, which the
+//! compiler turns into NEON where that is part of every processor (64-bit Arm).
 //!
 //! A kernel is written once over [`Simd`] and compiled once for each instruction set by
 //! [`simd_fn`]; the set is found at run time.
@@ -26,6 +27,8 @@ pub(super) trait Simd: Copy {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sum(v: Self::V) -> f32;
+    /// `LANES` pairs of bf16 as `[low halves, high halves]`.
+    unsafe fn load_pairs(from: *const u32) -> [Self::V; 2];
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +58,11 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+        } else {
+            std::array::from_fn(|i| a[i] * b[i] + c[i])
+        }
     }
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
@@ -68,6 +75,15 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn sum(v: Self::V) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+    #[inline(always)]
+    unsafe fn load_pairs(from: *const u32) -> [Self::V; 2] {
+        // SAFETY: the caller gives 8 readable words.
+        let words = unsafe { from.cast::<[u32; 8]>().read_unaligned() };
+        [
+            words.map(|word| f32::from_bits(word << 16)),
+            words.map(|word| f32::from_bits(word & 0xFFFF_0000)),
+        ]
     }
 }
 
@@ -127,6 +143,18 @@ mod x86 {
                 _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)))
             }
         }
+        #[inline(always)]
+        unsafe fn load_pairs(from: *const u32) -> [Self::V; 2] {
+            // SAFETY: as above; the caller gives 8 readable words.
+            unsafe {
+                let words = _mm256_loadu_si256(from.cast());
+                let high = _mm256_set1_epi32(0xFFFF_0000_u32.cast_signed());
+                [
+                    _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)),
+                    _mm256_castsi256_ps(_mm256_and_si256(words, high)),
+                ]
+            }
+        }
     }
 
     #[derive(Clone, Copy)]
@@ -175,6 +203,18 @@ mod x86 {
         unsafe fn sum(v: Self::V) -> f32 {
             // SAFETY: as above.
             unsafe { _mm512_reduce_add_ps(v) }
+        }
+        #[inline(always)]
+        unsafe fn load_pairs(from: *const u32) -> [Self::V; 2] {
+            // SAFETY: as above; the caller gives 16 readable words.
+            unsafe {
+                let words = _mm512_loadu_si512(from.cast());
+                let high = _mm512_set1_epi32(0xFFFF_0000_u32.cast_signed());
+                [
+                    _mm512_castsi512_ps(_mm512_slli_epi32(words, 16)),
+                    _mm512_castsi512_ps(_mm512_and_si512(words, high)),
+                ]
+            }
         }
     }
 }

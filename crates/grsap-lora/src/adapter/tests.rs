@@ -1,11 +1,11 @@
 use std::path::Path;
 
 use burn::tensor::Tensor;
-use grsap_model::{Decoder, DecoderInput};
+use grsap_model::{Decoder, DecoderInput, WeightFormat};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tiny_decoder::{adapted_decoder, bits, tiny_decoder, tiny_lora};
+use crate::tiny_decoder::{adapted_decoder, bits, tiny_decoder, tiny_decoder_in, tiny_lora};
 
 fn hidden(decoder: &Decoder) -> Vec<f32> {
     let input = DecoderInput::packed([[1_u32, 7, 3, 9].as_slice(), &[2, 30]]);
@@ -156,6 +156,22 @@ fn merging_keeps_the_outputs_and_detaching_restores_the_base() {
     merge(&mut decoder);
     assert!(decoder.projections().all(|(_, p)| p.lora().is_none()));
     assert!(distance(&hidden(&decoder), &adapted) < 1e-5);
+}
+
+#[test]
+fn a_bf16_base_takes_adapters_and_keeps_its_format() {
+    let full = adapted_decoder(&tiny_lora());
+    let mut half = tiny_decoder_in(WeightFormat::Bf16);
+    attach(&mut half, &tiny_lora(), 1).unwrap();
+    replace(&mut half, AdapterFactors::of(&full).into_tensors()).unwrap();
+    let error = distance(&hidden(&half), &hidden(&full));
+    assert!(error > 0.0 && error < 0.05, "{error}");
+    merge(&mut half);
+    let error = distance(&hidden(&half), &hidden(&full));
+    assert!(error > 0.0 && error < 0.05, "{error}");
+    for (name, projection) in half.projections() {
+        assert_eq!(projection.weight().format(), WeightFormat::Bf16, "{name}");
+    }
 }
 
 #[test]

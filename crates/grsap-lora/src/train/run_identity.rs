@@ -1,4 +1,4 @@
-use grsap_model::Decoder;
+use grsap_model::{Decoder, WeightFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -68,11 +68,15 @@ fn json(value: &impl Serialize) -> Value {
 fn base_digest(decoder: &Decoder) -> Result<String, AdapterError> {
     let mut hash = Sha256::new();
     let projections = decoder.projections();
-    let weights = projections.map(|(name, projection)| (name, projection.weight().clone()));
-    let head = ("lm_head".to_owned(), decoder.head_weight().clone());
+    let weights = projections.map(|(name, projection)| (name, projection.weight()));
+    let head = ("lm_head".to_owned(), decoder.head_weight());
     for (name, weight) in weights.chain([head]) {
-        let row = read(&name, weight.narrow(0, 0, 1))?;
+        let row = read(&name, weight.rows(&[0])?)?;
         hash.update(bytemuck::cast_slice(&row));
+        // The same values give other sums in another format.
+        if weight.format() != WeightFormat::F32 {
+            hash.update(format!("{:?}", weight.format()));
+        }
     }
     Ok(hex(&hash.finalize()))
 }

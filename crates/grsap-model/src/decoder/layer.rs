@@ -1,5 +1,7 @@
 use burn::tensor::{Device, Tensor};
-use grsap_kernels::{AttentionShape, Dropout, KernelError, Segment, attention, rotary};
+use grsap_kernels::{
+    AttentionShape, Dropout, KernelError, Segment, WeightFormat, attention, rotary,
+};
 
 use super::kv_cache::KvCache;
 use super::mlp::Mlp;
@@ -58,7 +60,7 @@ impl Layer {
         config: &DecoderConfig,
         family: &Family,
         index: usize,
-        device: &Device,
+        (device, format): (&Device, WeightFormat),
     ) -> Result<Self, LoadError> {
         let names = &family.tensors;
         let name = |part: &str| format!("{}{}.{index}.{part}", names.base, names.layers);
@@ -68,6 +70,7 @@ impl Layer {
         let form = |bias: bool| ProjectionForm {
             bias,
             transposed: family.fan_in_fan_out,
+            format,
         };
         let widths: &[usize] = match names.qkv.len() {
             1 => &[q + 2 * kv],

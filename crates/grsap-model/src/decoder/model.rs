@@ -1,9 +1,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use grsap_kernels::{Dropout, KernelError, Segment, linear, linear_cross_entropy};
+use grsap_kernels::{
+    Dropout, FrozenWeight, KernelError, Segment, WeightFormat, linear, linear_cross_entropy,
+};
 
 use super::kv_cache::KvCache;
 use super::layer::{Layer, Pass, projection_names};
-use super::projection::{Projection, matrix};
+use super::projection::{Projection, ProjectionForm, frozen, matrix};
 use super::unprefixed::Unprefixed;
 use crate::decoder_config::{DecoderConfig, Family, TensorNames};
 use crate::load_error::LoadError;
@@ -67,13 +69,13 @@ impl DecoderInput {
 pub struct Decoder {
     config: DecoderConfig,
     family: &'static Family,
-    embedding: Tensor<2>,
+    /// `None` where the head's weight serves.
+    embedding: Option<Tensor<2>>,
     /// Learned positions, `[max_position_embeddings, hidden]`.
     positions: Option<Tensor<2>>,
     layers: Vec<Layer>,
     norm: Norm,
-    /// `None` where the embedding serves as the head.
-    lm_head: Option<Tensor<2>>,
+    lm_head: FrozenWeight,
     inv_freq: Vec<f32>,
 }
 
@@ -93,6 +95,22 @@ impl Decoder {
         config: &DecoderConfig,
         device: &Device,
     ) -> Result<Self, LoadError> {
+        Self::load_as(source, config, device, WeightFormat::F32)
+    }
+
+    /// The same, with the linear layers and the head in another format. Norms, biases and an
+    /// embedding that is not the head's weight stay in `f32`.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and [`LoadError::Invalid`] when the device does not have the
+    /// format.
+    pub fn load_as(
+        source: &dyn TensorSource,
+        config: &DecoderConfig,
+        device: &Device,
+        format: WeightFormat,
+    ) -> Result<Self, LoadError> {
         config.validate(source.path())?;
         let names = &config.family(source.path())?.tensors;
         let embedding = format!("{}{}.weight", names.base, names.embedding);
@@ -109,7 +127,7 @@ impl Decoder {
         load_surveyed(
             source,
             |name| is_ignored(name) || (config.tie_word_embeddings && name == HEAD),
-            |source| Self::build(source, &config, device),
+            |source| Self::build(source, &config, device, format),
         )
     }
 
@@ -117,25 +135,38 @@ impl Decoder {
         source: &dyn TensorSource,
         config: &DecoderConfig,
         device: &Device,
+        format: WeightFormat,
     ) -> Result<Self, LoadError> {
         let family = config.family(source.path())?;
         let names = &family.tensors;
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let name = |part: &str| format!("{}{part}", names.base);
         let weight = |part: &str| name(&format!("{part}.weight"));
+        let embedding = weight(names.embedding);
+        let (head, embedding) = match config.tie_word_embeddings {
+            true => (embedding, None),
+            false => (
+                HEAD.to_owned(),
+                Some(matrix(source, &embedding, [vocab, hidden], device)?),
+            ),
+        };
+        let form = ProjectionForm {
+            bias: false,
+            transposed: false,
+            format,
+        };
+        // The largest matrix first: packing holds it twice for a moment.
+        let lm_head = frozen(source, &head, [vocab, hidden], form, device)?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::load(source, config, family, index, device))
+            .map(|index| Layer::load(source, config, family, index, (device, format)))
             .collect::<Result<_, _>>()?;
-        let lm_head = (!config.tie_word_embeddings)
-            .then(|| matrix(source, HEAD, [vocab, hidden], device))
-            .transpose()?;
         let positions = |part: &str| {
             let shape = [config.max_position_embeddings, hidden];
             matrix(source, &weight(part), shape, device)
         };
         let norm = (family.norm, config.norm_eps);
         Ok(Self {
-            embedding: matrix(source, &weight(names.embedding), [vocab, hidden], device)?,
+            embedding,
             positions: names.positions.map(positions).transpose()?,
             layers,
             norm: Norm::load(source, &name(names.final_norm), norm, hidden, device)?,
@@ -153,12 +184,12 @@ impl Decoder {
 
     /// Where the weights are.
     pub fn device(&self) -> Device {
-        self.embedding.device()
+        self.lm_head.device()
     }
 
     /// The weight of the output layer, `[vocab, hidden]`.
-    pub fn head_weight(&self) -> &Tensor<2> {
-        self.lm_head.as_ref().unwrap_or(&self.embedding)
+    pub fn head_weight(&self) -> &FrozenWeight {
+        &self.lm_head
     }
 
     /// Whether the files of the family store linear weights `[in, out]`, PEFT's `fan_in_fan_out`.
@@ -289,7 +320,13 @@ impl Decoder {
             });
         }
         let ids = input.input_ids.iter().map(|&id| id as usize);
-        let mut x = rows(&self.embedding, op, "token id", ids)?;
+        let mut x = match &self.embedding {
+            Some(table) => rows(table, op, "token id", ids)?,
+            None => {
+                let ids = in_range(self.lm_head.dims()[0], op, "token id", ids)?;
+                self.lm_head.rows(&ids)?
+            }
+        };
         if self.family.scale_embedding {
             x = x * (self.config.hidden_size as f64).sqrt();
         }
@@ -305,7 +342,7 @@ impl Decoder {
     ///
     /// [`KernelError`] when a row is out of range.
     pub fn logits(&self, hidden: Tensor<2>, rows: &[usize]) -> Result<Tensor<2>, KernelError> {
-        let logits = linear(select_rows(hidden, rows)?, self.head_weight().clone())?;
+        let logits = linear(select_rows(hidden, rows)?, &self.lm_head)?;
         Ok(match self.config.final_logit_softcapping {
             Some(cap) => (logits / cap).tanh() * cap,
             None => logits,
@@ -319,7 +356,7 @@ impl Decoder {
     /// [`KernelError`] when there are not as many targets as rows, or one is not in the vocabulary.
     pub fn nll(&self, hidden: Tensor<2>, targets: &[u32]) -> Result<Tensor<1>, KernelError> {
         let softcap = self.config.final_logit_softcapping.map(|cap| cap as f32);
-        linear_cross_entropy(hidden, self.head_weight().clone(), targets, softcap)
+        linear_cross_entropy(hidden, &self.lm_head, targets, softcap)
     }
 
     fn angles(&self, positions: &[usize], device: &Device) -> (Tensor<2>, Tensor<2>) {
@@ -352,21 +389,30 @@ fn rows(
     what: &'static str,
     indices: impl Iterator<Item = usize>,
 ) -> Result<Tensor<2>, KernelError> {
-    let len = table.dims()[0];
-    let ids = indices
-        .map(|index| match i32::try_from(index) {
-            Ok(id) if index < len => Ok(id),
-            _ => Err(KernelError::Index {
-                op,
-                what,
-                index,
-                len,
-            }),
-        })
-        .collect::<Result<Vec<i32>, _>>()?;
+    let ids = in_range(table.dims()[0], op, what, indices)?;
+    let ids: Vec<i32> = ids.into_iter().map(|id| id as i32).collect();
     let ids = TensorData::from(ids.as_slice());
     let ids = Tensor::<1, Int>::from_data(ids, &table.device());
     Ok(table.clone().select(0, ids))
+}
+
+/// The indices, all below `len` and small enough for a tensor of them.
+fn in_range(
+    len: usize,
+    op: &'static str,
+    what: &'static str,
+    indices: impl Iterator<Item = usize>,
+) -> Result<Vec<usize>, KernelError> {
+    let checked = indices.map(|index| match i32::try_from(index) {
+        Ok(_) if index < len => Ok(index),
+        _ => Err(KernelError::Index {
+            op,
+            what,
+            index,
+            len,
+        }),
+    });
+    checked.collect()
 }
 
 fn full_name(names: &TensorNames, layer: usize, name: &str) -> String {

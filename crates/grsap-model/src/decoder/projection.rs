@@ -1,5 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
-use grsap_kernels::{Dropout, KernelError, LoraWeights, linear, lora_linear};
+use grsap_kernels::{
+    Dropout, FrozenWeight, KernelError, LoraWeights, WeightFormat, linear, lora_linear,
+};
 
 use crate::load_error::LoadError;
 use crate::weights::{TensorSource, transposed};
@@ -18,7 +20,7 @@ pub struct LoraFactors {
 /// A linear layer of a model: a frozen weight, maybe a bias, maybe an adapter.
 #[derive(Debug, Clone)]
 pub struct Projection {
-    weight: Tensor<2>,
+    weight: FrozenWeight,
     bias: Option<Tensor<1>>,
     lora: Option<LoraFactors>,
 }
@@ -29,6 +31,8 @@ pub(crate) struct ProjectionForm {
     pub(crate) bias: bool,
     /// The weight is stored `[in, out]`.
     pub(crate) transposed: bool,
+    /// How the weight is to be held.
+    pub(crate) format: WeightFormat,
 }
 
 impl Projection {
@@ -37,7 +41,7 @@ impl Projection {
     /// # Shapes
     ///
     /// `weight` is `[out, in]` as in PyTorch, `bias` is `[out]`.
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+    pub fn new(weight: FrozenWeight, bias: Option<Tensor<1>>) -> Self {
         Self {
             weight,
             bias,
@@ -53,10 +57,7 @@ impl Projection {
         device: &Device,
     ) -> Result<Self, LoadError> {
         let weight = format!("{name}.weight");
-        let weight = match form.transposed {
-            false => matrix(source, &weight, [out, width], device)?,
-            true => transposed_matrix(source, &weight, [out, width], device)?,
-        };
+        let weight = frozen(source, &weight, [out, width], form, device)?;
         let bias = form
             .bias
             .then(|| vector(source, &format!("{name}.bias"), out, device))
@@ -65,7 +66,7 @@ impl Projection {
     }
 
     /// The frozen weight, `[out, in]`.
-    pub fn weight(&self) -> &Tensor<2> {
+    pub fn weight(&self) -> &FrozenWeight {
         &self.weight
     }
 
@@ -120,7 +121,7 @@ impl Projection {
     pub fn merge(&mut self) {
         if let Some(LoraFactors { a, b, scale }) = self.lora.take() {
             let delta = b.inner_if_tracked().matmul(a.inner_if_tracked()) * scale;
-            self.weight = self.weight.clone() + delta;
+            self.weight = self.weight.replaced(self.weight.to_tensor() + delta);
         }
     }
 
@@ -130,14 +131,14 @@ impl Projection {
         dropout: Option<Dropout>,
     ) -> Result<Tensor<2>, KernelError> {
         let y = match &self.lora {
-            None => linear(x, self.weight.clone())?,
+            None => linear(x, &self.weight)?,
             Some(lora) => {
                 let lora = LoraWeights {
                     a: lora.a.clone(),
                     b: lora.b.clone(),
                     scale: lora.scale,
                 };
-                lora_linear(x, self.weight.clone(), lora, dropout)?
+                lora_linear(x, &self.weight, lora, dropout)?
             }
         };
         Ok(match &self.bias {
@@ -175,21 +176,28 @@ pub(crate) fn matrix(
     Ok(Tensor::from_data(TensorData::new(values, shape), device))
 }
 
-/// A matrix of `[out, in]` that is stored as `[in, out]`.
-fn transposed_matrix(
+/// A weight of `[out, in]`.
+pub(crate) fn frozen(
     source: &dyn TensorSource,
     name: &str,
     [out, width]: [usize; 2],
+    form: ProjectionForm,
     device: &Device,
-) -> Result<Tensor<2>, LoadError> {
-    if !source.ask(name, &[width, out])? {
-        return Ok(Tensor::<2>::zeros([1, 1], device).expand([out, width]));
+) -> Result<FrozenWeight, LoadError> {
+    let stored = match form.transposed {
+        false => [out, width],
+        true => [width, out],
+    };
+    if !source.ask(name, &stored)? {
+        let nothing = Tensor::<2>::zeros([1, 1], device).expand([out, width]);
+        return Ok(FrozenWeight::dense(nothing));
     }
-    let values = transposed(&source.read_shaped(name, &[width, out])?, out);
-    Ok(Tensor::from_data(
-        TensorData::new(values, [out, width]),
-        device,
-    ))
+    let mut values = source.read_shaped(name, &stored)?;
+    if form.transposed {
+        values = transposed(&values, out);
+    }
+    FrozenWeight::new(values, [out, width], form.format, device)
+        .map_err(|e| LoadError::invalid(source.path(), name, e.to_string()))
 }
 
 pub(crate) fn vector(

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use grsap_kernels::{AttentionShape, KernelError, Segment, attention};
+use grsap_kernels::{AttentionShape, KernelError, Segment, WeightFormat, attention};
 use serde::Deserialize;
 
 use crate::decoder::{Projection, ProjectionForm, matrix};
@@ -119,6 +119,7 @@ impl Bert {
                 let stored = ProjectionForm {
                     bias: true,
                     transposed: false,
+                    format: WeightFormat::F32,
                 };
                 Projection::load(source, &name(part), shape, stored, device)
             };

@@ -1,0 +1,224 @@
+//! Products with a packed matrix, from both sides.
+//!
+//! Every element of a result is one chain of additions along the inner dimension, cut into pieces
+//! whose length depends on that dimension alone: not on the number of rows, the tile it falls
+//! into, the number of threads, or the width of the processor's vectors.
+
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::matmul::Store;
+use super::super::simd::SharedMut;
+use super::kernel::Kernel;
+use super::matrix::{PANEL, Packed, Row};
+use super::tile::Block;
+use super::word::Word;
+
+/// Bytes of the left matrix that a task walks over again and again: half of a second-level cache.
+const LEFT_BLOCK_BYTES: usize = 512 * 1024;
+
+/// Panels of the right matrix's transpose that are made at a time, along the inner dimension.
+const PANELS_AT_A_TIME: usize = 24;
+
+/// Multiplications that are not worth waking another thread for.
+const SERIAL_WORK: usize = 200_000;
+
+/// Tasks for each thread, so that a thread that is late holds up little.
+const TASKS_PER_THREAD: usize = 8;
+
+impl<W: Word> Packed<W> {
+    /// `x[m, in] · weightᵀ`: `[m, out]`.
+    ///
+    /// # Panics
+    ///
+    /// When `x` is not a whole number of rows.
+    pub(super) fn forward(&self, x: &[f32], m: usize) -> Vec<f32> {
+        self.forward_by(W::kernel(), x, m)
+    }
+
+    pub(super) fn forward_by(&self, kernel: Kernel<W>, x: &[f32], m: usize) -> Vec<f32> {
+        let mut y = Vec::with_capacity(m * self.out);
+        // SAFETY: there is room for m x out numbers, and the product writes every one.
+        unsafe {
+            self.write_product(kernel, x, m, y.as_mut_ptr());
+            y.set_len(m * self.out);
+        }
+        y
+    }
+
+    /// As [`forward`](Self::forward), into memory that is there.
+    ///
+    /// # Panics
+    ///
+    /// When `x` or `y` is not a whole number of rows.
+    pub(super) fn forward_into(&self, x: &[f32], m: usize, y: &mut [f32]) {
+        assert_eq!(y.len(), m * self.out);
+        // SAFETY: y was borrowed for writing and has the length.
+        unsafe { self.write_product(W::kernel(), x, m, y.as_mut_ptr()) };
+    }
+
+    /// Writes m x out numbers.
+    ///
+    /// # Safety
+    ///
+    /// There is room for them, which nothing else touches meanwhile.
+    unsafe fn write_product(&self, kernel: Kernel<W>, x: &[f32], m: usize, y: *mut f32) {
+        assert_eq!(x.len(), m * self.width);
+        let product = Product {
+            a: &W::left(x, self.width),
+            a_stride: self.depth(),
+            b: &self.rows,
+            depth: self.depth(),
+            c: SharedMut(y),
+            m,
+            n: self.out,
+            into: Store::Overwrite,
+        };
+        product.run(kernel);
+    }
+
+    /// `dx[m, in] = dy[m, out] · weight`, or `+=`.
+    ///
+    /// The weight is turned round piece by piece: costs as much as a few rows of `dy`.
+    ///
+    /// # Panics
+    ///
+    /// When `dy` or `dx` is not a whole number of rows.
+    pub(super) fn backward(&self, dy: &[f32], dx: &mut [f32], m: usize, into: Store) {
+        self.backward_by(W::kernel(), dy, dx, m, into);
+    }
+
+    pub(super) fn backward_by(
+        &self,
+        kernel: Kernel<W>,
+        dy: &[f32],
+        dx: &mut [f32],
+        m: usize,
+        into: Store,
+    ) {
+        assert!(dy.len() == m * self.out && dx.len() == m * self.width);
+        if m == 0 || self.width == 0 {
+            return;
+        }
+        if self.out == 0 {
+            if into == Store::Overwrite {
+                dx.fill(0.0);
+            }
+            return;
+        }
+        let dy = W::left(dy, self.out);
+        let a_stride = self.out.div_ceil(W::ELEMENTS);
+        let mut into = into;
+        let mut turned = Vec::new();
+        let num_panels = self.out.div_ceil(PANEL);
+        for first in (0..num_panels).step_by(PANELS_AT_A_TIME) {
+            let panels = first..(first + PANELS_AT_A_TIME).min(num_panels);
+            let rows = (panels.end * PANEL).min(self.out) - first * PANEL;
+            let depth = rows.div_ceil(W::ELEMENTS);
+            self.turn(panels, depth, &mut turned);
+            let product = Product {
+                a: &dy[first * PANEL / W::ELEMENTS..],
+                a_stride,
+                b: &turned,
+                depth,
+                c: SharedMut(dx.as_mut_ptr()),
+                m,
+                n: self.width,
+                into,
+            };
+            product.run(kernel);
+            into = Store::Accumulate;
+        }
+    }
+
+    /// The transpose of some panels: panels of inputs, with `depth` words of outputs.
+    fn turn(&self, panels: Range<usize>, depth: usize, turned: &mut Vec<Row<W>>) {
+        let stride = self.depth();
+        turned.resize(self.width.div_ceil(PANEL) * depth, Row::ZERO);
+        let size = PANEL / W::ELEMENTS;
+        let to = turned.par_chunks_exact_mut(depth).enumerate();
+        to.for_each(|(index, to)| {
+            for (to, panel) in to.chunks_mut(size).zip(panels.clone()) {
+                let from = &self.rows[panel * stride..][..stride];
+                let from = from.chunks(size).nth(index).unwrap_or_default();
+                if from.len() == size && to.len() == size {
+                    W::exchange(from, to);
+                } else {
+                    let (mut padded, mut all) = ([Row::ZERO; PANEL], [Row::ZERO; PANEL]);
+                    padded[..from.len()].copy_from_slice(from);
+                    W::exchange(&padded[..size], &mut all[..size]);
+                    to.copy_from_slice(&all[..to.len()]);
+                }
+            }
+        });
+    }
+}
+
+/// `c[m, n] = a · b`, or `+=`: `a` has `m` rows of `depth` words, `b` panels of them.
+///
+/// Whoever makes one vouches for `c`: m x n places, which nothing else touches meanwhile; they need
+/// values only where they are added to.
+struct Product<'a, W> {
+    a: &'a [W],
+    a_stride: usize,
+    b: &'a [Row<W>],
+    depth: usize,
+    c: SharedMut,
+    m: usize,
+    n: usize,
+    into: Store,
+}
+
+impl<W: Word> Product<'_, W> {
+    fn run(&self, kernel: Kernel<W>) {
+        let (m, n) = (self.m, self.n);
+        if m == 0 || n == 0 {
+            return;
+        }
+        let num_panels = n.div_ceil(PANEL);
+        assert!(self.a.len() >= (m - 1) * self.a_stride + self.depth);
+        assert!(self.depth <= self.a_stride && self.b.len() >= num_panels * self.depth);
+        let rows = rows_per_task(m, self.depth);
+        let num_row_tasks = m.div_ceil(rows);
+        let threads = rayon::current_num_threads();
+        let panels = (num_panels * num_row_tasks)
+            .div_ceil(threads * TASKS_PER_THREAD)
+            .next_multiple_of(if m < 3 { 3 } else { 1 });
+        let num_panel_tasks = num_panels.div_ceil(panels);
+        let task = |index: usize| {
+            let (row, panel) = (
+                index / num_panel_tasks * rows,
+                index % num_panel_tasks * panels,
+            );
+            let block = Block {
+                a: self.a,
+                a_stride: self.a_stride,
+                b: self.b,
+                depth: self.depth,
+                c: self.c,
+                n,
+                rows: (row, (row + rows).min(m)),
+                panels: (panel, (panel + panels).min(num_panels)),
+                into: self.into,
+            };
+            // SAFETY: a and b were checked to have these rows and panels, c has m x n places (see
+            // `Product`), and no two blocks share one.
+            unsafe { kernel.run(&block) };
+        };
+        let num_tasks = num_row_tasks * num_panel_tasks;
+        if num_tasks == 1 || m * n * self.depth < SERIAL_WORK {
+            (0..num_tasks).for_each(task);
+        } else {
+            (0..num_tasks).into_par_iter().for_each(task);
+        }
+    }
+}
+
+/// Even shares that fit the cache, in whole tiles.
+fn rows_per_task(m: usize, depth: usize) -> usize {
+    let most = (LEFT_BLOCK_BYTES / (4 * depth.max(1))).clamp(84, 504);
+    m.div_ceil(m.div_ceil(most)).next_multiple_of(14)
+}

@@ -1,0 +1,87 @@
+use std::sync::Arc;
+
+use burn::tensor::Device;
+
+use super::super::matmul::Store;
+use super::matrix::Packed;
+use crate::weight::WeightFormat;
+
+/// A packed weight of either format. Copies share their memory.
+#[derive(Clone)]
+pub(crate) struct PackedWeight(Words);
+
+#[derive(Clone)]
+enum Words {
+    F32(Arc<Packed<f32>>),
+    Bf16(Arc<Packed<u32>>),
+}
+
+impl std::fmt::Debug for PackedWeight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedWeight({:?}, {:?})", self.format(), self.shape())
+    }
+}
+
+macro_rules! each {
+    ($weight:expr, $packed:ident => $body:expr) => {
+        match &$weight.0 {
+            Words::F32($packed) => $body,
+            Words::Bf16($packed) => $body,
+        }
+    };
+}
+
+impl PackedWeight {
+    /// `None` for other devices.
+    pub(crate) fn new(
+        values: &[f32],
+        shape: [usize; 2],
+        format: WeightFormat,
+        device: &Device,
+    ) -> Option<Self> {
+        let pack = || match format {
+            WeightFormat::F32 => Words::F32(Packed::new(values, shape).into()),
+            WeightFormat::Bf16 => Words::Bf16(Packed::new(values, shape).into()),
+        };
+        (*device == Device::flex()).then(|| Self(pack()))
+    }
+
+    pub(crate) fn device(&self) -> Device {
+        Device::flex()
+    }
+
+    pub(crate) fn format(&self) -> WeightFormat {
+        match self.0 {
+            Words::F32(_) => WeightFormat::F32,
+            Words::Bf16(_) => WeightFormat::Bf16,
+        }
+    }
+
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        each!(self, packed => packed.shape())
+    }
+
+    pub(crate) fn num_bytes(&self) -> usize {
+        each!(self, packed => packed.num_bytes())
+    }
+
+    pub(crate) fn rows(&self, indices: &[usize]) -> Vec<f32> {
+        each!(self, packed => packed.rows(indices))
+    }
+
+    pub(crate) fn unpacked(&self) -> Vec<f32> {
+        each!(self, packed => packed.unpacked())
+    }
+
+    pub(in crate::flex) fn forward(&self, x: &[f32], m: usize) -> Vec<f32> {
+        each!(self, packed => packed.forward(x, m))
+    }
+
+    pub(in crate::flex) fn forward_into(&self, x: &[f32], m: usize, y: &mut [f32]) {
+        each!(self, packed => packed.forward_into(x, m, y))
+    }
+
+    pub(in crate::flex) fn backward(&self, dy: &[f32], dx: &mut [f32], m: usize, into: Store) {
+        each!(self, packed => packed.backward(dy, dx, m, into))
+    }
+}
