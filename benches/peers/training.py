@@ -21,7 +21,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shapes", default="8x128")
-    parser.add_argument("--dtypes", default="f32", help="of PEFT's base model")
+    parser.add_argument("--dtypes", default="f32", help="of the base model")
     parser.add_argument("--ours", default=os.path.join(ROOT, "target/release/train"))
     args = parser.parse_args()
     peft = [sys.executable, os.path.join(HERE, "train_peft.py"), args.gguf]
@@ -34,8 +34,9 @@ def main():
             programs = {}
             for flag in ([], ["--checkpointing"]):
                 what = ", checkpointing" if flag else ""
-                programs["ours, f32" + what] = [args.ours, args.gguf, *size, *flag]
                 for dtype in args.dtypes.split(","):
+                    bf16 = ["--bf16"] if dtype == "bf16" else []
+                    programs[f"ours, {dtype}" + what] = [args.ours, args.gguf, *size, *flag, *bf16]
                     programs[f"PEFT, {dtype}" + what] = [*peft, *size, *flag, "--dtype", dtype]
             for who, command in programs.items():
                 done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=True)

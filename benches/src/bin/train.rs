@@ -1,13 +1,14 @@
 //! Trains LoRA on SmolLM2 for some steps and prints tokens a second and the most memory that was
 //! resident, as one line of JSON. `benches/peers/training.py` runs it in turn with PEFT.
 //!
-//!     train FILE-or-DIR [--rows 8] [--tokens 128] [--steps 3] [--checkpointing]
+//!     train FILE-or-DIR [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--bf16]
 
 #![allow(clippy::print_stdout)] // that is what it is for
 
 use std::ops::ControlFlow;
 
 use grsap_replay::lora::{BoxError, SftExample, StepReport};
+use grsap_replay::model::WeightFormat;
 use grsap_replay::prelude::*;
 
 type Error = Box<dyn std::error::Error>;
@@ -33,7 +34,11 @@ fn main() -> Result<(), Error> {
         }
     };
     let (rows, tokens) = (option("--rows", 8)?, option("--tokens", 128)?);
-    let mut model = ChatModel::load(path, &Device::flex())?;
+    let format = match args.iter().any(|arg| arg == "--bf16") {
+        true => WeightFormat::Bf16,
+        false => WeightFormat::F32,
+    };
+    let mut model = ChatModel::load_as(path, &Device::flex(), format)?;
     let ids = |row: usize| (0..tokens).map(move |i| ((i * 7 + row * 13) % 90 + 5) as u32);
     let examples = (0..rows)
         .map(|row| SftExample::new(ids(row).collect(), vec![true; tokens]))

@@ -6,9 +6,8 @@ pub use grsap_core::{
     Prompt, Role, Safety, SafetyDomain, SamplingConfig, SamplingParams, Turn, Verdict,
 };
 pub use grsap_data::{
-    Dataset, Difficulty, Gsm8k, MixPlan, Mixture, Record, Sampler, Sentiment, SizeControl,
-    Stratified, TaskFormat, TaskRow, Uniform, read_gsm8k, read_records, read_sentiment,
-    split_held_out,
+    Difficulty, Gsm8k, MixPlan, Mixture, Record, Sampler, Sentiment, SizeControl, Stratified,
+    TaskFormat, TaskRow, Uniform, read_gsm8k, read_records, read_sentiment, split_held_out,
 };
 pub use grsap_lora::{
     AdapterDtype, Callback, LoraConfig, LossScope, LossWeighting, Resume, SftConfig, SftEncoder,

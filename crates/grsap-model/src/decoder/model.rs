@@ -295,16 +295,13 @@ impl Decoder {
         self.family
     }
 
-    pub(super) fn embedding(&self) -> &Tensor<2> {
-        &self.embedding
+    /// `None` where the head's weight serves.
+    pub(super) fn embedding(&self) -> Option<&Tensor<2>> {
+        self.embedding.as_ref()
     }
 
     pub(super) fn positions(&self) -> Option<&Tensor<2>> {
         self.positions.as_ref()
-    }
-
-    pub(super) fn lm_head(&self) -> Option<&Tensor<2>> {
-        self.lm_head.as_ref()
     }
 
     pub(super) fn embed(&self, input: &DecoderInput) -> Result<Tensor<2>, KernelError> {

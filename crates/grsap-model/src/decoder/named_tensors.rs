@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use grsap_kernels::FrozenWeight;
 
 use super::model::Decoder;
 use super::projection::Projection;
@@ -16,11 +17,18 @@ pub(crate) struct NamedTensor {
 enum Stored {
     Vector(Tensor<1>),
     Matrix(Tensor<2>),
+    /// `[out, in]`, and whether the files have it the other way round.
+    Frozen(FrozenWeight, bool),
 }
 
 impl NamedTensor {
     fn vector(name: String, tensor: &Tensor<1>) -> Self {
         let tensor = Stored::Vector(tensor.clone());
+        Self { name, tensor }
+    }
+
+    fn frozen(name: String, weight: &FrozenWeight, transposed: bool) -> Self {
+        let tensor = Stored::Frozen(weight.clone(), transposed);
         Self { name, tensor }
     }
 
@@ -37,14 +45,31 @@ impl NamedTensor {
         match &self.tensor {
             Stored::Vector(tensor) => tensor.dims().to_vec(),
             Stored::Matrix(tensor) => tensor.dims().to_vec(),
+            Stored::Frozen(weight, transposed) => {
+                let [out, width] = weight.dims();
+                if *transposed {
+                    vec![width, out]
+                } else {
+                    vec![out, width]
+                }
+            }
         }
     }
 
     /// The values by rows, or what the device says.
     pub(crate) fn read(&self) -> Result<Vec<f32>, String> {
-        match self.tensor.clone() {
-            Stored::Vector(tensor) => tensor.try_into_vec_as::<f32>().map_err(|e| e.to_string()),
-            Stored::Matrix(tensor) => tensor.try_into_vec_as::<f32>().map_err(|e| e.to_string()),
+        let matrix = |tensor: Tensor<2>| {
+            let values = tensor.try_into_vec_as::<f32>();
+            values.map_err(|e| e.to_string())
+        };
+        match &self.tensor {
+            Stored::Vector(tensor) => {
+                let values = tensor.clone().try_into_vec_as::<f32>();
+                values.map_err(|e| e.to_string())
+            }
+            Stored::Matrix(tensor) => matrix(tensor.clone()),
+            Stored::Frozen(weight, false) => matrix(weight.to_tensor()),
+            Stored::Frozen(weight, true) => matrix(weight.to_tensor().transpose()),
         }
     }
 }
@@ -56,10 +81,12 @@ impl Decoder {
         let mut all = Vec::new();
         let base = |part: &str| format!("{}{part}", names.base);
         let weight = |part: &str| base(&format!("{part}.weight"));
-        all.push(NamedTensor::matrix(
-            weight(names.embedding),
-            self.embedding(),
-        ));
+        let embedding = weight(names.embedding);
+        let tied = self.embedding().is_none();
+        all.push(match self.embedding() {
+            Some(table) => NamedTensor::matrix(embedding, table),
+            None => NamedTensor::frozen(embedding, self.head_weight(), false),
+        });
         if let (Some(part), Some(positions)) = (names.positions, self.positions()) {
             all.push(NamedTensor::matrix(weight(part), positions));
         }
@@ -73,8 +100,9 @@ impl Decoder {
             push_projection(&mut all, &name, projection, family.fan_in_fan_out);
         }
         push_norm(&mut all, &base(names.final_norm), self.norm(), family.norm);
-        if let Some(head) = self.lm_head() {
-            all.push(NamedTensor::matrix(super::model::HEAD.to_owned(), head));
+        if !tied {
+            let head = super::model::HEAD.to_owned();
+            all.push(NamedTensor::frozen(head, self.head_weight(), false));
         }
         all
     }
@@ -96,11 +124,12 @@ fn push_projection(
     projection: &Projection,
     transposed: bool,
 ) {
-    let weight = match transposed {
-        true => &projection.weight().clone().transpose(),
-        false => projection.weight(),
-    };
-    all.push(NamedTensor::matrix(format!("{name}.weight"), weight));
+    let weight = projection.weight();
+    all.push(NamedTensor::frozen(
+        format!("{name}.weight"),
+        weight,
+        transposed,
+    ));
     let bias = projection.bias().into_iter();
     all.extend(bias.map(|bias| NamedTensor::vector(format!("{name}.bias"), bias)));
 }
