@@ -1,7 +1,8 @@
 //! Safety judges, metrics with intervals, paired tests and reports.
 //!
 //! * Judges implement [`Guard`](grsap_core::Guard): a guard model behind its text format
-//!   ([`ModelGuard`] with [`WildGuard`] or [`LlamaGuard`]), a phrase list ([`KeywordRefusal`]), a
+//!   ([`ModelGuard`] with [`WildGuard`], [`LlamaGuard`], [`GuardReasoner`], [`ShieldGemma`] or
+//!   [`YesNoRubric`]), a phrase list ([`KeywordRefusal`]), a
 //!   fitted classifier on sentence embeddings ([`EmbeddingJudge`]).
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
 //!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
@@ -27,7 +28,10 @@ mod combined_guard;
 mod cross_validation;
 mod embedding_judge;
 mod estimate;
+mod guard_answers;
 mod guard_format;
+mod guard_reasoner;
+mod guard_template;
 mod incoherence;
 mod keyword_refusal;
 mod llama_guard;
@@ -40,8 +44,10 @@ mod model_guard;
 mod report;
 mod score;
 mod scorer;
+mod shield_gemma;
 mod wild_guard;
 mod wilson;
+mod yes_no_rubric;
 
 pub use bootstrap::{BootstrapConfig, bootstrap_mean, cluster_bootstrap_mean};
 pub use cluster::cluster_by_cosine;
@@ -51,7 +57,10 @@ pub use embedding_judge::{
     EmbeddedText, EmbeddingJudge, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange,
 };
 pub use estimate::{Estimate, IntervalMethod};
+pub use guard_answers::GuardAnswers;
 pub use guard_format::GuardFormat;
+pub use guard_reasoner::GuardReasoner;
+pub use guard_template::TemplateError;
 pub use incoherence::{IncoherenceConfig, distinct_ngram_ratio, incoherence, is_incoherent};
 pub use keyword_refusal::{KeywordRefusal, KeywordRefusalConfig};
 pub use llama_guard::LlamaGuard;
@@ -64,5 +73,7 @@ pub use model_guard::ModelGuard;
 pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, SynthesisReport};
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
-pub use wild_guard::{TemplateError, WildGuard};
+pub use shield_gemma::ShieldGemma;
+pub use wild_guard::WildGuard;
 pub use wilson::wilson_interval;
+pub use yes_no_rubric::YesNoRubric;
