@@ -22,8 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod agreement;
 mod bootstrap;
 mod cluster;
+mod coherent_guard;
 mod combined_guard;
 mod cross_validation;
 mod embedding_judge;
@@ -37,6 +39,7 @@ mod keyword_refusal;
 mod llama_guard;
 mod logistic_error;
 mod logistic_regression;
+mod majority_vote;
 mod mcnemar;
 mod metric_error;
 mod metrics;
@@ -44,13 +47,16 @@ mod model_guard;
 mod report;
 mod score;
 mod scorer;
+mod script;
 mod shield_gemma;
 mod wild_guard;
 mod wilson;
 mod yes_no_rubric;
 
+pub use agreement::cohen_kappa;
 pub use bootstrap::{BootstrapConfig, bootstrap_mean, cluster_bootstrap_mean};
 pub use cluster::cluster_by_cosine;
+pub use coherent_guard::CoherentGuard;
 pub use combined_guard::CombinedGuard;
 pub use cross_validation::{FitReport, auc};
 pub use embedding_judge::{
@@ -61,11 +67,15 @@ pub use guard_answers::GuardAnswers;
 pub use guard_format::GuardFormat;
 pub use guard_reasoner::GuardReasoner;
 pub use guard_template::TemplateError;
-pub use incoherence::{IncoherenceConfig, distinct_ngram_ratio, incoherence, is_incoherent};
-pub use keyword_refusal::{KeywordRefusal, KeywordRefusalConfig};
+pub use incoherence::{
+    Incoherence, IncoherenceConfig, distinct_ngram_ratio, find_incoherence, incoherence,
+    is_incoherent,
+};
+pub use keyword_refusal::{KeywordMode, KeywordRefusal, KeywordRefusalConfig};
 pub use llama_guard::LlamaGuard;
 pub use logistic_error::LogisticError;
 pub use logistic_regression::{LogisticConfig, LogisticRegression};
+pub use majority_vote::MajorityVote;
 pub use mcnemar::McNemar;
 pub use metric_error::MetricError;
 pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
