@@ -2,8 +2,8 @@
 //!
 //! * Judges implement [`Guard`](grsap_core::Guard): a guard model behind its text format
 //!   ([`ModelGuard`] with [`WildGuard`], [`LlamaGuard`], [`GuardReasoner`], [`ShieldGemma`] or
-//!   [`YesNoRubric`]), a phrase list ([`KeywordRefusal`]), a
-//!   fitted classifier on sentence embeddings ([`EmbeddingJudge`]).
+//!   [`YesNoRubric`]), a phrase list ([`KeywordRefusal`]), a fitted classifier on sentence embeddings
+//!   ([`EmbeddingJudge`]); [`CombinedGuard`], [`MajorityVote`] and [`CoherentGuard`] join them.
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
 //!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
 //! * A [`Report`] puts the arms of an experiment into JSON, Markdown, SVG and a terminal table.
@@ -27,6 +27,7 @@ mod bootstrap;
 mod cluster;
 mod coherent_guard;
 mod combined_guard;
+mod confusion;
 mod cross_validation;
 mod embedding_judge;
 mod estimate;
@@ -44,6 +45,7 @@ mod mcnemar;
 mod metric_error;
 mod metrics;
 mod model_guard;
+mod platt;
 mod report;
 mod score;
 mod scorer;
@@ -58,6 +60,7 @@ pub use bootstrap::{BootstrapConfig, bootstrap_mean, cluster_bootstrap_mean};
 pub use cluster::cluster_by_cosine;
 pub use coherent_guard::CoherentGuard;
 pub use combined_guard::CombinedGuard;
+pub use confusion::Confusion;
 pub use cross_validation::{FitReport, auc};
 pub use embedding_judge::{
     EmbeddedText, EmbeddingJudge, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange,
@@ -80,6 +83,7 @@ pub use mcnemar::McNemar;
 pub use metric_error::MetricError;
 pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
 pub use model_guard::ModelGuard;
+pub use platt::PlattScaling;
 pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, SynthesisReport};
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
