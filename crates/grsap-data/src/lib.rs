@@ -44,6 +44,7 @@ pub use record::{Record, RecordError};
 pub use sampler::{Sampler, Stratified, Uniform};
 pub use split::split_held_out;
 pub use task::{
-    Gsm8k, MultipleChoice, Sentiment, SentimentRows, TaskFormat, TaskRow, read_gsm8k,
+    Alpaca, ChoiceTask, Gsm8k, Gsm8kExtraction, Math, MultipleChoice, Sentiment, SentimentRows,
+    TaskFormat, TaskRow, last_boxed, math_answers_equal, normalise_math_answer, read_gsm8k,
     read_sentiment,
 };
