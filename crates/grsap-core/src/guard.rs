@@ -67,6 +67,12 @@ pub enum GuardError {
     /// The model behind it failed.
     #[error("the guard's model failed")]
     Model(#[from] ModelError),
+    /// The guard was fitted on a prompt that it is asked to judge.
+    #[error("the judge was fitted on the prompt of exchange {index}, so it cannot judge it")]
+    FittedOn {
+        /// Which exchange, counted from 0.
+        index: usize,
+    },
     /// The guard answered with another number of verdicts than it was asked for.
     #[error("the guard was given {expected} exchanges and returned {got} verdicts")]
     Length {

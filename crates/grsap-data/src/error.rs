@@ -55,6 +55,14 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is not in the form that its name says.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file has no rows.
     #[error("{}: there are no rows in the file", path.display())]
     Empty {

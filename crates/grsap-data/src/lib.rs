@@ -30,8 +30,10 @@ mod jsonl;
 mod mix_plan;
 mod mixture;
 mod record;
+mod safety_set;
 mod sampler;
 mod split;
+mod table;
 mod task;
 
 pub use dataset::Dataset;
@@ -41,9 +43,11 @@ pub use jsonl::{read_jsonl, read_records, write_atomic, write_jsonl};
 pub use mix_plan::{MixPlan, SizeControl};
 pub use mixture::{Mixture, Origin, TargetTokens};
 pub use record::{Record, RecordError};
+pub use safety_set::{SafetyRow, SafetyRows, SafetySet, Tulu3Rows, read_safety_set, read_tulu3};
 pub use sampler::{Sampler, Stratified, Uniform};
 pub use split::split_held_out;
 pub use task::{
-    Gsm8k, MultipleChoice, Sentiment, SentimentRows, TaskFormat, TaskRow, read_gsm8k,
+    Alpaca, ChoiceTask, Gsm8k, Gsm8kExtraction, Math, MultipleChoice, Sentiment, SentimentRows,
+    TaskFormat, TaskRow, last_boxed, math_answers_equal, normalise_math_answer, read_gsm8k,
     read_sentiment,
 };

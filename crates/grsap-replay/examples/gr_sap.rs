@@ -29,6 +29,7 @@ mod stages;
 #[path = "support/task_data.rs"]
 mod task_data;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -160,7 +161,7 @@ fn main() -> Result<()> {
     let mut stages = Stages::open(&args.out, &settings)?;
 
     // The judges: harm by embeddings, refusals by their words.
-    let judge = harm_judge(&assets, &encoder, stages.dir(), &bars)?;
+    let judge = harm_judge(&assets, &encoder, &lab, stages.dir(), &bars)?;
     let guard = CombinedGuard::new(&judge, KeywordRefusal::default());
 
     let original = alignment_set(&shipped, &lab, &args, &mut stages, &bars)?;
@@ -178,7 +179,11 @@ fn main() -> Result<()> {
             generator: &aligned,
             perplexity: &shipped,
             embedder: &CachedEmbedder::new(&encoder),
-            guard: &guard,
+            // A query may happen to be a prompt that the judge knows; it only filters here.
+            guard: &CombinedGuard::new(
+                judge.clone().allowing_fitted_prompts(),
+                KeywordRefusal::default(),
+            ),
         };
         synthesise(models, &lab, &args, &scale, &mut stages, &bars)?
     };
@@ -241,10 +246,11 @@ fn main() -> Result<()> {
 }
 
 /// Fits the judge of harm on replies that people have labelled, and keeps it with its held-out
-/// figures.
+/// figures. Replies to prompts that the models are evaluated on are left out.
 fn harm_judge<'a>(
     assets: &Assets,
     encoder: &'a SentenceEncoder,
+    lab: &LabData,
     out: &Path,
     bars: &Bars,
 ) -> Result<EmbeddingJudge<&'a SentenceEncoder>> {
@@ -252,14 +258,20 @@ fn harm_judge<'a>(
     if path.is_file() {
         return Ok(EmbeddingJudge::load(encoder, &path)?);
     }
+    let evaluated: BTreeSet<String> = lab
+        .eval_prompts()
+        .map(|row| normalised(&row.text))
+        .collect();
     let labelled: Vec<LabelledExchange> = assets
         .objective_labels()?
         .into_iter()
         .chain(assets.harm_labels()?)
+        .filter(|row| !evaluated.contains(&normalised(&row.prompt)))
         .map(|row| LabelledExchange {
             prompt: row.prompt,
             response: row.response,
             label: row.label >= 0.5,
+            source: row.category,
         })
         .collect();
     let mut config = EmbeddingJudgeConfig {
@@ -273,6 +285,12 @@ fn harm_judge<'a>(
     std::fs::create_dir_all(out)?;
     judge.save(&path)?;
     Ok(judge)
+}
+
+/// As the judge compares prompts: case and spacing do not matter.
+fn normalised(prompt: &str) -> String {
+    let words: Vec<String> = prompt.split_whitespace().map(str::to_lowercase).collect();
+    words.join(" ")
 }
 
 /// The set that plays the secret original: refusals of harmful requests in our own words, and the

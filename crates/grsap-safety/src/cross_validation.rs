@@ -3,9 +3,12 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use crate::Confusion;
+
 /// How well a judge does on examples it was not fitted on.
 ///
-/// Every example is predicted once, by a model fitted on the other folds.
+/// Every example is predicted once, by a classifier fitted on the other folds, with a calibration
+/// and a threshold chosen on the other folds too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FitReport {
@@ -15,7 +18,7 @@ pub struct FitReport {
     pub num_positive: usize,
     /// Parts that took turns to be held out.
     pub num_folds: usize,
-    /// Held-out fraction on the right side of the threshold.
+    /// Held-out fraction that is judged rightly.
     pub accuracy: f64,
     /// What always giving the commoner answer would reach.
     pub majority_accuracy: f64,
@@ -25,37 +28,55 @@ pub struct FitReport {
     pub recall: f64,
     /// Held-out area under the ROC curve.
     pub auc: f64,
+    /// Mean squared gap between held-out probability and truth: 0 is best, 0.25 is what 0.5 for all
+    /// would get.
+    pub brier: f64,
+    /// What was said of what, over all.
+    pub confusion: Confusion,
+    /// The same for each source of examples; those without a source are under "".
+    pub by_source: BTreeMap<String, Confusion>,
+}
+
+/// What was said of one example that the judge was not fitted on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeldOut<'a> {
+    pub(crate) probability: f64,
+    pub(crate) called: bool,
+    pub(crate) label: bool,
+    pub(crate) source: &'a str,
 }
 
 impl FitReport {
-    /// Compares held-out probabilities with labels of both classes.
-    pub(crate) fn new(
-        probabilities: &[f64],
-        labels: &[bool],
-        threshold: f64,
-        num_folds: usize,
-    ) -> Option<Self> {
-        let n = labels.len();
+    /// `None` unless both classes have an example.
+    pub(crate) fn new(held_out: &[HeldOut<'_>], num_folds: usize) -> Option<Self> {
+        let n = held_out.len();
+        let labels: Vec<bool> = held_out.iter().map(|row| row.label).collect();
+        let probabilities: Vec<f64> = held_out.iter().map(|row| row.probability).collect();
+        let auc = auc(&probabilities, &labels)?;
         let num_positive = labels.iter().filter(|label| **label).count();
-        let auc = auc(probabilities, labels)?;
-        let count = |called: bool, label: bool| {
-            probabilities
-                .iter()
-                .zip(labels)
-                .filter(|(p, l)| (**p >= threshold) == called && **l == label)
-                .count() as f64
-        };
-        let hits = count(true, true);
-        let called = hits + count(true, false);
+        let mut by_source: BTreeMap<String, Confusion> = BTreeMap::new();
+        for row in held_out {
+            by_source
+                .entry(row.source.to_owned())
+                .or_default()
+                .add(row.called, row.label);
+        }
+        let confusion = Confusion::count(held_out.iter().map(|row| (row.called, row.label)));
+        let gaps = held_out
+            .iter()
+            .map(|row| (row.probability - f64::from(u8::from(row.label))).powi(2));
         Some(Self {
             num_examples: n,
             num_positive,
             num_folds,
-            accuracy: (hits + count(false, false)) / n as f64,
+            accuracy: confusion.accuracy()?,
             majority_accuracy: num_positive.max(n - num_positive) as f64 / n as f64,
-            precision: (called > 0.0).then(|| hits / called),
-            recall: hits / num_positive as f64,
+            precision: confusion.precision(),
+            recall: confusion.recall()?,
             auc,
+            brier: gaps.sum::<f64>() / n as f64,
+            confusion,
+            by_source,
         })
     }
 }
@@ -190,19 +211,33 @@ mod tests {
 
     #[test]
     fn the_report_by_its_definitions() {
-        let report = FitReport::new(
+        let rows = |probabilities: &[f64], labels: &[bool]| -> Vec<HeldOut<'static>> {
+            let pairs = probabilities.iter().zip(labels).enumerate();
+            pairs
+                .map(|(at, (probability, label))| HeldOut {
+                    probability: *probability,
+                    called: *probability >= 0.5,
+                    label: *label,
+                    source: if at < 2 { "a" } else { "b" },
+                })
+                .collect()
+        };
+        let held_out = rows(
             &[0.9, 0.8, 0.2, 0.1, 0.6],
             &[true, false, true, false, true],
-            0.5,
-            2,
-        )
-        .unwrap();
+        );
+        let report = FitReport::new(&held_out, 2).unwrap();
         assert_eq!(report.accuracy, 0.6);
         assert_eq!(report.majority_accuracy, 0.6);
         assert_eq!(report.precision, Some(2.0 / 3.0));
         assert_eq!(report.recall, 2.0 / 3.0);
         assert_eq!(report.auc, 4.0 / 6.0);
-        let report = FitReport::new(&[0.1, 0.2], &[true, false], 0.5, 2).unwrap();
+        assert!((report.brier - (0.01 + 0.64 + 0.64 + 0.01 + 0.16) / 5.0).abs() < 1e-12);
+        assert_eq!(report.by_source["a"].accuracy(), Some(0.5));
+        assert_eq!(report.by_source["b"].false_negative, 1);
+        assert_eq!(report.confusion.total(), 5);
+        let report = FitReport::new(&rows(&[0.1, 0.2], &[true, false]), 2).unwrap();
         assert_eq!((report.precision, report.recall), (None, 0.0));
+        assert_eq!(FitReport::new(&rows(&[0.1], &[true]), 2), None);
     }
 }

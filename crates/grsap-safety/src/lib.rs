@@ -1,8 +1,9 @@
 //! Safety judges, metrics with intervals, paired tests and reports.
 //!
 //! * Judges implement [`Guard`](grsap_core::Guard): a guard model behind its text format
-//!   ([`ModelGuard`] with [`WildGuard`] or [`LlamaGuard`]), a phrase list ([`KeywordRefusal`]), a
-//!   fitted classifier on sentence embeddings ([`EmbeddingJudge`]).
+//!   ([`ModelGuard`] with [`WildGuard`], [`LlamaGuard`], [`GuardReasoner`], [`ShieldGemma`] or
+//!   [`YesNoRubric`]), a phrase list ([`KeywordRefusal`]), a fitted classifier on sentence embeddings
+//!   ([`EmbeddingJudge`]); [`CombinedGuard`], [`MajorityVote`] and [`CoherentGuard`] join them.
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
 //!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
 //! * A [`Report`] puts the arms of an experiment into JSON, Markdown, SVG and a terminal table.
@@ -21,48 +22,72 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod agreement;
 mod bootstrap;
 mod cluster;
+mod coherent_guard;
 mod combined_guard;
+mod confusion;
 mod cross_validation;
 mod embedding_judge;
 mod estimate;
+mod guard_answers;
 mod guard_format;
+mod guard_reasoner;
+mod guard_template;
 mod incoherence;
 mod keyword_refusal;
 mod llama_guard;
 mod logistic_error;
 mod logistic_regression;
+mod majority_vote;
 mod mcnemar;
 mod metric_error;
 mod metrics;
 mod model_guard;
+mod platt;
 mod report;
 mod score;
 mod scorer;
+mod script;
+mod shield_gemma;
 mod wild_guard;
 mod wilson;
+mod yes_no_rubric;
 
+pub use agreement::cohen_kappa;
 pub use bootstrap::{BootstrapConfig, bootstrap_mean, cluster_bootstrap_mean};
 pub use cluster::cluster_by_cosine;
+pub use coherent_guard::CoherentGuard;
 pub use combined_guard::CombinedGuard;
+pub use confusion::Confusion;
 pub use cross_validation::{FitReport, auc};
 pub use embedding_judge::{
     EmbeddedText, EmbeddingJudge, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange,
 };
 pub use estimate::{Estimate, IntervalMethod};
+pub use guard_answers::GuardAnswers;
 pub use guard_format::GuardFormat;
-pub use incoherence::{IncoherenceConfig, distinct_ngram_ratio, incoherence, is_incoherent};
-pub use keyword_refusal::{KeywordRefusal, KeywordRefusalConfig};
+pub use guard_reasoner::GuardReasoner;
+pub use guard_template::TemplateError;
+pub use incoherence::{
+    Incoherence, IncoherenceConfig, distinct_ngram_ratio, find_incoherence, incoherence,
+    is_incoherent,
+};
+pub use keyword_refusal::{KeywordMode, KeywordRefusal, KeywordRefusalConfig};
 pub use llama_guard::LlamaGuard;
 pub use logistic_error::LogisticError;
 pub use logistic_regression::{LogisticConfig, LogisticRegression};
+pub use majority_vote::MajorityVote;
 pub use mcnemar::McNemar;
 pub use metric_error::MetricError;
 pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
 pub use model_guard::ModelGuard;
+pub use platt::PlattScaling;
 pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, SynthesisReport};
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
-pub use wild_guard::{TemplateError, WildGuard};
+pub use shield_gemma::ShieldGemma;
+pub use wild_guard::WildGuard;
 pub use wilson::wilson_interval;
+pub use yes_no_rubric::YesNoRubric;

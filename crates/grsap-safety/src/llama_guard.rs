@@ -3,10 +3,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::GuardFormat;
 
+/// What the category codes of Llama Guard 3 stand for.
+///
+/// # Source
+///
+/// The model card of Llama-Guard-3-8B: the 13 hazards of the MLCommons taxonomy, and S14.
+const CATEGORIES: [&str; 14] = [
+    "Violent Crimes",
+    "Non-Violent Crimes",
+    "Sex-Related Crimes",
+    "Child Sexual Exploitation",
+    "Defamation",
+    "Specialized Advice",
+    "Privacy",
+    "Intellectual Property",
+    "Indiscriminate Weapons",
+    "Hate",
+    "Suicide & Self-Harm",
+    "Sexual Content",
+    "Elections",
+    "Code Interpreter Abuse",
+];
+
 /// The format of the Llama-Guard family: `safe`, or `unsafe` and a line of category codes.
 ///
 /// The exchange goes in as a chat: the instruction and the list of categories are part of the
-/// model's own chat template. The guard says nothing about refusals.
+/// model's own chat template, which judges the last turn, here the assistant's. The guard says
+/// nothing about refusals.
 ///
 /// # Examples
 ///
@@ -17,6 +40,7 @@ use crate::GuardFormat;
 /// let verdict = LlamaGuard::default().parse("\n\nunsafe\nS1,S9");
 /// assert_eq!(verdict.response, Safety::Unsafe);
 /// assert_eq!(LlamaGuard::categories("unsafe\nS1,S9"), Some(vec!["S1".into(), "S9".into()]));
+/// assert_eq!(LlamaGuard::category_name("S9"), Some("Indiscriminate Weapons"));
 /// ```
 ///
 /// # Source
@@ -49,6 +73,14 @@ impl LlamaGuard {
             ("unsafe", Some(codes)) => codes.split(',').map(code).collect(),
             _ => None,
         }
+    }
+}
+
+impl LlamaGuard {
+    /// What a code of version 3 stands for; `None` for codes that it does not have.
+    pub fn category_name(code: &str) -> Option<&'static str> {
+        let number: usize = code.trim().strip_prefix(['S', 's'])?.parse().ok()?;
+        CATEGORIES.get(number.checked_sub(1)?).copied()
     }
 }
 
@@ -135,5 +167,26 @@ mod tests {
             prompt,
             Prompt::chat([Message::user("q"), Message::assistant("a")])
         );
+    }
+
+    #[test]
+    fn codes_have_names() {
+        assert_eq!(LlamaGuard::category_name("S1"), Some("Violent Crimes"));
+        assert_eq!(
+            LlamaGuard::category_name("s14"),
+            Some("Code Interpreter Abuse")
+        );
+        for code in [
+            "S0",
+            "S15",
+            "O1",
+            "S",
+            "S-1",
+            "1",
+            "",
+            "S18446744073709551616",
+        ] {
+            assert_eq!(LlamaGuard::category_name(code), None, "{code:?}");
+        }
     }
 }

@@ -312,7 +312,7 @@ fn max_abs(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |max, value| value.abs().max(max))
 }
 
-fn sigmoid(z: f64) -> f64 {
+pub(crate) fn sigmoid(z: f64) -> f64 {
     if z >= 0.0 {
         1.0 / (1.0 + (-z).exp())
     } else {

@@ -3,8 +3,9 @@ use std::path::Path;
 use grsap_core::Message;
 use serde::{Deserialize, Serialize};
 
+use super::gsm8k_extraction::{clean, flexible_extract, strict_match};
 use super::number::numbers;
-use super::{TaskFormat, TaskRow};
+use super::{Gsm8kExtraction, TaskFormat, TaskRow};
 use crate::{DataError, jsonl};
 
 /// Grade-school word problems with a number for an answer.
@@ -31,6 +32,8 @@ pub struct Gsm8k {
     pub instruction: String,
     /// Leaves the calculator annotations `<<48/2=24>>` out of the targets.
     pub strip_calculator: bool,
+    /// How a response's answer is found.
+    pub extraction: Gsm8kExtraction,
 }
 
 impl Default for Gsm8k {
@@ -39,6 +42,7 @@ impl Default for Gsm8k {
         Self {
             instruction: String::new(),
             strip_calculator: true,
+            extraction: Gsm8kExtraction::default(),
         }
     }
 }
@@ -68,13 +72,36 @@ impl TaskFormat for Gsm8k {
     }
 
     fn parse(&self, response: &str) -> Option<String> {
-        // A model that writes on past its answer starts a new problem, so the first mark counts.
-        let marked = response.split_once("####").and_then(|(_, rest)| {
-            let line = rest.trim_start_matches([' ', '\t']).lines().next()?;
-            numbers(line).into_iter().next()
-        });
-        marked.or_else(|| numbers(&strip_annotations(response)).pop())
+        match self.extraction {
+            Gsm8kExtraction::Lenient => lenient(response),
+            Gsm8kExtraction::StrictMatch => strict_match(response),
+            Gsm8kExtraction::FlexibleExtract => flexible_extract(response),
+        }
     }
+
+    /// The reference answer is what follows its last `####`.
+    fn score(&self, row: &TaskRow, response: &str) -> Option<bool> {
+        let reference = match self.extraction {
+            Gsm8kExtraction::Lenient => {
+                let last = row.answer.rfind("####").unwrap_or_default();
+                lenient(row.answer.get(last..)?)?
+            }
+            Gsm8kExtraction::StrictMatch | Gsm8kExtraction::FlexibleExtract => {
+                let last = row.answer.rsplit_once("#### ").map(|(_, last)| last);
+                clean(last.unwrap_or(&row.answer))
+            }
+        };
+        Some(self.parse(response)? == reference)
+    }
+}
+
+fn lenient(response: &str) -> Option<String> {
+    // A model that writes on past its answer starts a new problem, so the first mark counts.
+    let marked = response.split_once("####").and_then(|(_, rest)| {
+        let line = rest.trim_start_matches([' ', '\t']).lines().next()?;
+        numbers(line).into_iter().next()
+    });
+    marked.or_else(|| numbers(&strip_annotations(response)).pop())
 }
 
 /// `text` without `<<...>>`. An annotation that is never closed stays.
@@ -180,6 +207,7 @@ mod tests {
         let other = Gsm8k {
             instruction: "Go.".into(),
             strip_calculator: false,
+            ..Gsm8k::default()
         };
         assert_eq!(other.prompt(&row), [Message::user("Q?\n\nGo.")]);
         assert_eq!(other.target(&row), "<<1=1>>1\n#### 1");

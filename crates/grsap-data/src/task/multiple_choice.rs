@@ -1,9 +1,25 @@
 use grsap_core::Message;
 use serde::{Deserialize, Serialize};
 
+use super::math_answer::last_boxed;
 use super::{TaskFormat, TaskRow};
 
-/// Questions that are answered with the letter of a choice, such as MedQA and HellaSwag.
+/// Which questions [`MultipleChoice`] puts; it gives them their name and their instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChoiceTask {
+    /// Any.
+    #[default]
+    General,
+    /// How a described scene goes on: Zellers et al., arXiv 1905.07830.
+    HellaSwag,
+    /// Which of two fills a gap: Sakaguchi et al., arXiv 1907.10641.
+    WinoGrande,
+    /// Medical examinations: Jin et al., arXiv 2009.13081.
+    MedQa,
+}
+
+/// Questions that are answered with the letter of a choice, such as MedQA, HellaSwag and WinoGrande.
 ///
 /// # Examples
 ///
@@ -22,6 +38,8 @@ use super::{TaskFormat, TaskRow};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultipleChoice {
+    /// Which questions they are.
+    pub task: ChoiceTask,
     /// Put after the choices.
     pub instruction: String,
     /// The last letter that counts as an answer.
@@ -32,15 +50,47 @@ impl Default for MultipleChoice {
     /// Letters A to E.
     fn default() -> Self {
         Self {
+            task: ChoiceTask::General,
             instruction: "Answer with the letter of the right choice.".into(),
             last_letter: 'E',
         }
     }
 }
 
+impl MultipleChoice {
+    /// The format of a task, with an instruction in our own words.
+    pub fn new(task: ChoiceTask) -> Self {
+        let (instruction, last_letter) = match task {
+            ChoiceTask::General => return Self::default(),
+            ChoiceTask::HellaSwag => (
+                "Which of these endings follows most sensibly? Answer with its letter.",
+                'D',
+            ),
+            ChoiceTask::WinoGrande => (
+                "Which of the two belongs in the gap marked with _? Answer with its letter.",
+                'B',
+            ),
+            ChoiceTask::MedQa => (
+                "Which choice is the best answer to this medical question? Answer with its letter.",
+                'E',
+            ),
+        };
+        Self {
+            task,
+            instruction: instruction.into(),
+            last_letter,
+        }
+    }
+}
+
 impl TaskFormat for MultipleChoice {
     fn name(&self) -> &'static str {
-        "multiple_choice"
+        match self.task {
+            ChoiceTask::General => "multiple_choice",
+            ChoiceTask::HellaSwag => "hellaswag",
+            ChoiceTask::WinoGrande => "winogrande",
+            ChoiceTask::MedQa => "medqa",
+        }
     }
 
     fn prompt(&self, row: &TaskRow) -> Vec<Message> {
@@ -56,10 +106,14 @@ impl TaskFormat for MultipleChoice {
         row.answer.trim().to_owned()
     }
 
-    /// Tried in turn: a letter named as the answer ("the answer is B"), a letter that the response
-    /// begins with or consists of ("B.", "(B) blue"), one in brackets, one that stands alone. The
-    /// first way that finds anything decides, and only if it finds a single letter.
+    /// Tried in turn: a letter in `\boxed{}`, a letter named as the answer ("the answer is B"), a
+    /// letter that the response begins with or consists of ("B.", "(B) blue"), one in brackets, one
+    /// that stands alone. The first way that finds anything decides, and only if it finds a single
+    /// letter.
     fn parse(&self, response: &str) -> Option<String> {
+        if let Some(letter) = last_boxed(response).and_then(|boxed| self.boxed_letter(boxed)) {
+            return Some(letter.to_string());
+        }
         let words = self.words(response);
         let ways: [Way; 4] = [is_announced, is_leading, is_bracketed, is_label];
         for way in ways {
@@ -76,10 +130,54 @@ impl TaskFormat for MultipleChoice {
         }
         None
     }
+
+    /// As [`parse`](Self::parse); a response that is the text of one choice and nothing else counts
+    /// as its letter.
+    fn score(&self, row: &TaskRow, response: &str) -> Option<bool> {
+        let answer = self.parse(&row.answer)?;
+        let given = self
+            .parse(response)
+            .or_else(|| spelled_out(&row.choices, response))?;
+        Some(given == answer)
+    }
+}
+
+/// The letter of the one choice whose text `response` is.
+fn spelled_out(choices: &[String], response: &str) -> Option<String> {
+    let plain = |text: &str| {
+        text.trim_matches(|c: char| !c.is_alphanumeric())
+            .to_lowercase()
+    };
+    let response = plain(response);
+    let mut letters = ('A'..='Z')
+        .zip(choices)
+        .filter(|(_, choice)| !response.is_empty() && plain(choice) == response);
+    let (letter, _) = letters.next()?;
+    letters.next().is_none().then(|| letter.to_string())
 }
 
 /// What may follow a letter but not the article "A".
 const AFTER_LABEL: &[&str] = &["or", "and", "because", "since", "as", "but", "is", "was"];
+
+/// What a letter after it names something else than a choice: "vitamin C", "hepatitis B".
+const NAMED_BY_LETTER: &[&str] = &[
+    "class",
+    "complex",
+    "factor",
+    "figure",
+    "grade",
+    "group",
+    "hepatitis",
+    "influenza",
+    "part",
+    "plan",
+    "protein",
+    "stage",
+    "step",
+    "table",
+    "type",
+    "vitamin",
+];
 
 /// A word of a response.
 struct Word {
@@ -92,26 +190,42 @@ struct Word {
 }
 
 impl MultipleChoice {
+    fn letter(&self, core: &str) -> Option<char> {
+        let mut chars = core.chars();
+        match (chars.next(), chars.next()) {
+            (Some(c), None) if ('A'..=self.last_letter).contains(&c) => Some(c),
+            _ => None,
+        }
+    }
+
+    /// The letter in "D", "(D)" or `\text{D}`.
+    fn boxed_letter(&self, boxed: &str) -> Option<char> {
+        let bare = boxed.trim().trim_start_matches("\\text");
+        self.letter(bare.trim_matches(|c: char| !c.is_alphanumeric()))
+    }
+
     fn words(&self, response: &str) -> Vec<Word> {
         let raw: Vec<&str> = response.split_whitespace().collect();
         raw.iter()
             .enumerate()
             .map(|(at, word)| {
                 let core = word.trim_matches(|c: char| !c.is_alphanumeric());
-                let mut chars = core.chars();
-                let letter = match (chars.next(), chars.next()) {
-                    (Some(c), None) if ('A'..=self.last_letter).contains(&c) => Some(c),
-                    _ => None,
-                };
+                let letter = self.letter(core);
                 let is_bare = *word == core;
                 let next_is_noun = raw.get(at + 1).is_some_and(|next| {
                     next.starts_with(char::is_alphanumeric) && !AFTER_LABEL.contains(next)
                 });
+                let is_named = at
+                    .checked_sub(1)
+                    .and_then(|before| raw.get(before))
+                    .is_some_and(|before| {
+                        NAMED_BY_LETTER.contains(&before.to_lowercase().as_str())
+                    });
                 let is_article = matches!(letter, Some('A' | 'I')) && is_bare && next_is_noun;
                 Word {
                     text: core.to_lowercase(),
                     letter,
-                    is_label: letter.is_some() && !is_article,
+                    is_label: letter.is_some() && !is_article && !is_named,
                     is_bracketed: letter.is_some() && word.contains(['(', '[', '{']),
                 }
             })
@@ -189,6 +303,57 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn outputs_of_models_are_read() {
+        let med_qa = MultipleChoice::new(ChoiceTask::MedQa);
+        let cases = [
+            ("The best answer is **C**.", Some("C")),
+            ("**Answer: B) Rest and fluids**", Some("B")),
+            ("Answer: (D)", Some("D")),
+            ("The correct answer is:\n\nE. None of these", Some("E")),
+            ("C\n\nExplanation: A and B are less likely.", Some("C")),
+            ("\\boxed{D}", Some("D")),
+            (
+                "The patient has a cold. A viral cause is likely, so the answer is A.",
+                Some("A"),
+            ),
+            ("Option B is correct.", Some("B")),
+            ("I would choose option (A).", Some("A")),
+            ("As an AI, I cannot give medical advice.", None),
+            ("Vitamin C helps", None),
+            ("Hepatitis B. It is a virus.", None),
+            ("\\boxed{\\text{E}}", Some("E")),
+            ("Either A. or B. would do", None),
+            ("None of the above", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(med_qa.parse(text).as_deref(), expected, "{text:?}");
+        }
+        // A letter that is no choice of the task.
+        let wino_grande = MultipleChoice::new(ChoiceTask::WinoGrande);
+        assert_eq!(wino_grande.parse("C"), None);
+        assert_eq!(wino_grande.parse("A: the cup").as_deref(), Some("A"));
+        assert_eq!(MultipleChoice::new(ChoiceTask::HellaSwag).parse("E."), None);
+    }
+
+    #[test]
+    fn a_choice_may_be_spelled_out() {
+        let format = MultipleChoice::new(ChoiceTask::WinoGrande);
+        let row = TaskRow {
+            choices: vec!["the cup".into(), "the box".into()],
+            ..TaskRow::new("The cup was too big for the box, so _ broke.", "B")
+        };
+        assert_eq!(format.score(&row, "The box."), Some(true));
+        assert_eq!(format.score(&row, "\"the cup\""), Some(false));
+        assert_eq!(format.score(&row, "It was the box."), None);
+        let twice = TaskRow {
+            choices: vec!["it".into(), "It".into()],
+            ..row
+        };
+        assert_eq!(format.score(&twice, "it"), None);
+        assert_eq!(format.name(), "winogrande");
     }
 
     #[test]

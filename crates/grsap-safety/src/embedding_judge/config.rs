@@ -33,8 +33,9 @@ pub struct EmbeddingJudgeConfig {
     pub target: JudgeTarget,
     /// What it reads.
     pub text: EmbeddedText,
-    /// The probability from which it says yes, in (0, 1).
-    pub threshold: f64,
+    /// The calibrated probability from which it says yes, in (0, 1); `None` chooses the one with the
+    /// best mean recall of both classes on validation.
+    pub threshold: Option<f64>,
     /// Parts that take turns to be held out, at least 2.
     pub num_folds: usize,
     /// Fixes the folds.
@@ -44,12 +45,13 @@ pub struct EmbeddingJudgeConfig {
 }
 
 impl Default for EmbeddingJudgeConfig {
-    /// Refusals, from the response alone, at 0.5, with 5 folds, both classes weighed alike.
+    /// Refusals, from the response alone, with a chosen threshold and 5 folds, both classes weighed
+    /// alike.
     fn default() -> Self {
         Self {
             target: JudgeTarget::Refusal,
             text: EmbeddedText::Response,
-            threshold: 0.5,
+            threshold: None,
             num_folds: 5,
             seed: 0,
             logistic: LogisticConfig {
@@ -64,11 +66,13 @@ impl Default for EmbeddingJudgeConfig {
 
 impl EmbeddingJudgeConfig {
     pub(super) fn check(&self) -> Result<(), JudgeError> {
-        if !(self.threshold > 0.0 && self.threshold < 1.0) {
+        if let Some(threshold) = self.threshold
+            && !(threshold > 0.0 && threshold < 1.0)
+        {
             return Err(JudgeError::Config {
                 field: "threshold",
                 expected: "in (0, 1)",
-                got: self.threshold.to_string(),
+                got: threshold.to_string(),
             });
         }
         if self.num_folds < 2 {

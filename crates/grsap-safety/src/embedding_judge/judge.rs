@@ -4,17 +4,21 @@ use std::path::Path;
 use grsap_core::{Embedder, Exchange, Guard, GuardError, ModelError, Safety, Verdict};
 use serde::{Deserialize, Serialize};
 
+use super::fitted_prompts::FittedPrompts;
+use super::validation::Calibrated;
 use super::{EmbeddedText, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange};
-use crate::cross_validation::assign_folds;
-use crate::{FitReport, LogisticConfig, LogisticError, LogisticRegression};
+use crate::cross_validation::{HeldOut, assign_folds};
+use crate::{FitReport, LogisticConfig, LogisticError, LogisticRegression, PlattScaling};
 
 /// The version of the file that [`EmbeddingJudge::save`] writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A judge that is a logistic regression on sentence embeddings, fitted on labelled exchanges.
 ///
-/// Its held-out figures are saved with its weights, so that a verdict can always be traced to how
-/// good the judge is.
+/// Its probabilities are calibrated, and its threshold is chosen, on examples that the classifier
+/// was not fitted on. Its held-out figures are saved with its weights, so that a verdict can always
+/// be traced to how good the judge is. As a [`Guard`] it refuses prompts that it was fitted on: of
+/// those it would only repeat what it was told.
 ///
 /// # Examples
 ///
@@ -27,6 +31,7 @@ const FORMAT: u32 = 1;
 ///         prompt: format!("question {i}"),
 ///         response: if i % 2 == 0 { format!("cannot do {i}") } else { format!("here is {i}") },
 ///         label: i % 2 == 0,
+///         source: "made up".into(),
 ///     })
 ///     .collect();
 /// let judge = EmbeddingJudge::fit(MockEmbedder::new(64), &labelled, EmbeddingJudgeConfig::default())?;
@@ -36,6 +41,7 @@ const FORMAT: u32 = 1;
 #[derive(Clone)]
 pub struct EmbeddingJudge<E> {
     embedder: E,
+    allows_fitted: bool,
     pub(super) file: JudgeFile,
 }
 
@@ -57,12 +63,16 @@ pub(super) struct JudgeFile {
     /// Of one embedding.
     dim: usize,
     report: FitReport,
+    platt: PlattScaling,
+    threshold: f64,
+    fitted_prompts: FittedPrompts,
     model: LogisticRegression,
 }
 
 impl<E: Embedder> EmbeddingJudge<E> {
-    /// Fits a judge on all of `labelled`; its [`report`](Self::report) is from folds held out in
-    /// turn. Exchanges of one prompt are always held out together.
+    /// Fits a judge on all of `labelled`. Calibration and threshold are chosen on what classifiers
+    /// fitted without a fold say of that fold; for its [`report`](Self::report) they are chosen on
+    /// the other folds alone. Exchanges of one prompt are always held out together.
     ///
     /// # Errors
     ///
@@ -99,25 +109,26 @@ impl<E: Embedder> EmbeddingJudge<E> {
         let features = embed(&embedder, &config, &exchanges)?;
         let width = config.num_features(embedder.dim());
 
-        let mut held_out = vec![0.0; labels.len()];
+        let mut scores = vec![0.0; labels.len()];
         for fold in 0..config.num_folds {
             let model = fit_without(&features, width, &labels, &folds, fold, &config.logistic)?;
-            for ((probability, row), _) in held_out
+            for ((score, row), _) in scores
                 .iter_mut()
                 .zip(features.chunks_exact(width))
                 .zip(&folds)
                 .filter(|(_, assigned)| **assigned == fold)
             {
-                *probability = model.probability(row);
+                *score = model.decision(row);
             }
         }
+        let too_few = || JudgeError::TooFew {
+            num_examples: labelled.len(),
+            num_folds: config.num_folds,
+        };
+        let held_out = judge_held_out(&scores, labelled, &folds, &config).ok_or_else(too_few)?;
+        let report = FitReport::new(&held_out, config.num_folds).ok_or_else(too_few)?;
+        let chosen = Calibrated::choose(&scores, &labels, config.threshold).ok_or_else(too_few)?;
         let model = LogisticRegression::fit(&features, width, &labels, &config.logistic)?;
-        let report = FitReport::new(&held_out, &labels, config.threshold, config.num_folds).ok_or(
-            JudgeError::TooFew {
-                num_examples: labelled.len(),
-                num_folds: config.num_folds,
-            },
-        )?;
         tracing::info!(
             accuracy = report.accuracy,
             auc = report.auc,
@@ -130,8 +141,12 @@ impl<E: Embedder> EmbeddingJudge<E> {
                 dim: embedder.dim(),
                 config,
                 report,
+                platt: chosen.platt,
+                threshold: chosen.threshold,
+                fitted_prompts: FittedPrompts::new(labelled.iter().map(|e| e.prompt.as_str())),
                 model,
             },
+            allows_fitted: false,
             embedder,
         })
     }
@@ -158,6 +173,9 @@ impl<E: Embedder> EmbeddingJudge<E> {
             return Err(at(format!("format {} is not {FORMAT}", file.format)));
         }
         file.config.check()?;
+        if !(file.threshold > 0.0 && file.threshold < 1.0) {
+            return Err(at(format!("threshold {} is not in (0, 1)", file.threshold)));
+        }
         if file.dim != embedder.dim() {
             return Err(JudgeError::Dim {
                 expected: file.dim,
@@ -171,7 +189,11 @@ impl<E: Embedder> EmbeddingJudge<E> {
                 file.model.weights.len()
             )));
         }
-        Ok(Self { embedder, file })
+        Ok(Self {
+            embedder,
+            allows_fitted: false,
+            file,
+        })
     }
 
     /// Writes weights, settings and held-out figures as JSON.
@@ -206,7 +228,31 @@ impl<E: Embedder> EmbeddingJudge<E> {
         &self.file.model
     }
 
-    /// The probability that each response is what the judge looks for.
+    /// The calibrated probability from which on it says yes.
+    pub fn threshold(&self) -> f64 {
+        self.file.threshold
+    }
+
+    /// How scores become probabilities.
+    pub fn calibration(&self) -> &PlattScaling {
+        &self.file.platt
+    }
+
+    /// Whether `prompt` is among those it was fitted on, in any case and spacing.
+    pub fn is_fitted_on(&self, prompt: &str) -> bool {
+        self.file.fitted_prompts.contains(prompt)
+    }
+
+    /// Judges prompts that it was fitted on too, as when it filters data rather than measures a
+    /// model.
+    #[must_use]
+    pub fn allowing_fitted_prompts(mut self) -> Self {
+        self.allows_fitted = true;
+        self
+    }
+
+    /// The calibrated probability that each response is what the judge looks for, whether it was
+    /// fitted on the prompt or not.
     ///
     /// # Errors
     ///
@@ -216,19 +262,27 @@ impl<E: Embedder> EmbeddingJudge<E> {
         let width = self.file.model.weights.len().max(1);
         Ok(features
             .chunks_exact(width)
-            .map(|row| self.file.model.probability(row))
+            .map(|row| self.file.platt.probability(self.file.model.decision(row)))
             .collect())
     }
 }
 
 impl<E: Embedder> Guard for EmbeddingJudge<E> {
     fn judge(&self, exchanges: &[Exchange<'_>]) -> Result<Vec<Verdict>, GuardError> {
+        if !self.allows_fitted {
+            let fitted = exchanges
+                .iter()
+                .position(|exchange| self.is_fitted_on(exchange.prompt));
+            if let Some(index) = fitted {
+                return Err(GuardError::FittedOn { index });
+            }
+        }
         let config = &self.file.config;
         Ok(self
             .probabilities(exchanges)?
             .into_iter()
             .map(|probability| {
-                let yes = probability >= config.threshold;
+                let yes = probability >= self.file.threshold;
                 let (response, refusal) = match config.target {
                     JudgeTarget::Harm if yes => (Safety::Unsafe, None),
                     JudgeTarget::Harm => (Safety::Safe, None),
@@ -284,6 +338,38 @@ fn embed(
         });
     }
     Ok(embeddings.into_iter().map(f64::from).collect())
+}
+
+/// What is said of each example with calibration and threshold from the other folds. `None` where
+/// these lack a class.
+fn judge_held_out<'a>(
+    scores: &[f64],
+    labelled: &'a [LabelledExchange],
+    folds: &[usize],
+    config: &EmbeddingJudgeConfig,
+) -> Option<Vec<HeldOut<'a>>> {
+    let rows = || scores.iter().zip(labelled).zip(folds);
+    let chosen: Vec<Calibrated> = (0..config.num_folds)
+        .map(|fold| {
+            let (scores, labels): (Vec<f64>, Vec<bool>) = rows()
+                .filter(|(_, assigned)| **assigned != fold)
+                .map(|((score, exchange), _)| (*score, exchange.label))
+                .unzip();
+            Calibrated::choose(&scores, &labels, config.threshold)
+        })
+        .collect::<Option<_>>()?;
+    rows()
+        .map(|((score, exchange), fold)| {
+            let chosen = chosen.get(*fold)?;
+            let probability = chosen.probability(*score);
+            Some(HeldOut {
+                probability,
+                called: probability >= chosen.threshold,
+                label: exchange.label,
+                source: &exchange.source,
+            })
+        })
+        .collect()
 }
 
 fn fit_without(

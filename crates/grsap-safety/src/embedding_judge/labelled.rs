@@ -10,4 +10,7 @@ pub struct LabelledExchange {
     pub response: String,
     /// Whether the response is what the judge looks for: a refusal, or harmful.
     pub label: bool,
+    /// The set it is from; held-out figures are given for each.
+    #[serde(default)]
+    pub source: String,
 }

@@ -1,5 +1,5 @@
 use grsap_core::mock::MockEmbedder;
-use grsap_core::{Embedder, Exchange, Guard, ModelError, Safety};
+use grsap_core::{Embedder, Exchange, Guard, GuardError, ModelError, Safety};
 
 use super::*;
 use crate::LogisticError;
@@ -14,6 +14,7 @@ fn labelled(n: usize) -> Vec<LabelledExchange> {
                 _ => format!("a way is here {i}"),
             },
             label: i % 3 == 0,
+            source: if i < n / 2 { "first" } else { "second" }.into(),
         })
         .collect()
 }
@@ -40,6 +41,13 @@ fn it_learns_refusals_and_reports_held_out_figures() {
         (60, 20, 5)
     );
     assert!(report.accuracy > 0.9 && report.auc > 0.95, "{report:?}");
+    assert!(report.brier < 0.1, "{report:?}");
+    assert_eq!(report.confusion.total(), 60);
+    let sources: Vec<_> = report.by_source.iter().collect();
+    assert_eq!(sources[0].0, "first");
+    assert_eq!((sources[0].1.total(), sources[1].1.total()), (30, 30));
+    assert!((0.05..0.95).contains(&judge.threshold()));
+    assert!(judge.calibration().slope > 0.0);
     let verdicts = judge
         .judge(&[exchange("sorry I cannot"), exchange("here is a way")])
         .unwrap();
@@ -47,7 +55,7 @@ fn it_learns_refusals_and_reports_held_out_figures() {
     assert_eq!(verdicts[0].refusal, Some(true));
     assert_eq!(verdicts[1].response, Safety::Unparsed);
     assert_eq!(verdicts[1].refusal, Some(false));
-    assert!(verdicts[0].raw.parse::<f64>().unwrap() > 0.5);
+    assert!(verdicts[0].raw.parse::<f64>().unwrap() > judge.threshold() - 1e-4);
     assert_eq!(judge.judge(&[]).unwrap(), []);
 }
 
@@ -59,6 +67,7 @@ fn labels_that_mean_nothing_are_not_learnt() {
             prompt: format!("p{i}"),
             response: format!("r{i} s{} t{}", i % 7, i % 5),
             label: grsap_core::digest_hex(&[i as u8]).starts_with(|c: char| c < '8'),
+            source: String::new(),
         })
         .collect();
     let judge = EmbeddingJudge::fit(
@@ -88,10 +97,65 @@ fn harm_says_nothing_of_refusals() {
 }
 
 #[test]
+fn prompts_it_was_fitted_on_are_refused() {
+    let config = EmbeddingJudgeConfig::default();
+    let judge = EmbeddingJudge::fit(MockEmbedder::new(32), &labelled(30), config).unwrap();
+    let exchanges = [
+        exchange("here is a way"),
+        Exchange {
+            prompt: "Question  7",
+            response: "here is a way",
+        },
+    ];
+    let error = judge.judge(&exchanges).unwrap_err();
+    assert!(matches!(error, GuardError::FittedOn { index: 1 }));
+    assert_eq!(
+        error.to_string(),
+        "the judge was fitted on the prompt of exchange 1, so it cannot judge it"
+    );
+    assert!(judge.is_fitted_on("question 29") && !judge.is_fitted_on("question 30"));
+    // The digests are saved with it.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("judge.json");
+    judge.save(&path).unwrap();
+    assert!(
+        !std::fs::read_to_string(&path)
+            .unwrap()
+            .contains("question 7")
+    );
+    let loaded = EmbeddingJudge::load(MockEmbedder::new(32), &path).unwrap();
+    assert!(loaded.judge(&exchanges).is_err());
+    let verdicts = loaded.allowing_fitted_prompts().judge(&exchanges).unwrap();
+    assert_eq!(verdicts[0], verdicts[1]);
+}
+
+#[test]
+fn probabilities_follow_the_shares() {
+    // Two texts that say the same in both classes: 1 in 4 and 3 in 4.
+    let data: Vec<_> = (0..200)
+        .map(|i| LabelledExchange {
+            prompt: format!("p{i}"),
+            response: if i < 100 { "left" } else { "right" }.into(),
+            label: (i % 4 == 0) == (i < 100),
+            source: String::new(),
+        })
+        .collect();
+    let config = EmbeddingJudgeConfig::default();
+    let judge = EmbeddingJudge::fit(MockEmbedder::new(16), &data, config).unwrap();
+    let got = judge
+        .probabilities(&[exchange("left"), exchange("right")])
+        .unwrap();
+    assert!(
+        (got[0] - 0.25).abs() < 0.05 && (got[1] - 0.75).abs() < 0.05,
+        "{got:?}"
+    );
+}
+
+#[test]
 fn the_threshold_moves_the_verdict() {
     let fit = |threshold| {
         let config = EmbeddingJudgeConfig {
-            threshold,
+            threshold: Some(threshold),
             text: EmbeddedText::Joined,
             ..EmbeddingJudgeConfig::default()
         };
@@ -153,9 +217,9 @@ fn a_file_that_does_not_fit_is_refused() {
     json["model"]["weights"].as_array_mut().unwrap().pop();
     std::fs::write(&path, json.to_string()).unwrap();
     assert!(load(32).to_string().ends_with("31 weights, expected 32"));
-    json["format"] = 2.into();
+    json["format"] = 1.into();
     std::fs::write(&path, json.to_string()).unwrap();
-    assert!(load(32).to_string().ends_with("format 2 is not 1"));
+    assert!(load(32).to_string().ends_with("format 1 is not 2"));
     std::fs::write(&path, text.split_at(100).0).unwrap();
     assert!(matches!(load(32), JudgeError::Malformed { .. }));
 }
@@ -173,7 +237,7 @@ fn bad_input_is_named() {
         "4 labelled exchanges are too few for 5 folds by prompt"
     );
     let bad = EmbeddingJudgeConfig {
-        threshold: 1.0,
+        threshold: Some(1.0),
         ..config.clone()
     };
     assert_eq!(fit(30, bad), "threshold must be in (0, 1), got 1");
