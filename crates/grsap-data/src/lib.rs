@@ -48,6 +48,7 @@ pub use sampler::{Sampler, Stratified, Uniform};
 pub use split::split_held_out;
 pub use task::{
     Alpaca, ChoiceTask, Gsm8k, Gsm8kExtraction, Math, MultipleChoice, Sentiment, SentimentRows,
-    TaskFormat, TaskRow, last_boxed, math_answers_equal, normalise_math_answer, read_gsm8k,
-    read_sentiment,
+    TaskFormat, TaskRow, last_boxed, math_answers_equal, normalise_math_answer, read_alpaca,
+    read_gsm8k, read_hella_swag, read_math, read_med_qa, read_sentiment, read_sst2,
+    read_wino_grande,
 };
