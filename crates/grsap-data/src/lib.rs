@@ -2,7 +2,8 @@
 //!
 //! There is no model here: a [`Record`] is a chat in the `messages` form of Hugging Face data sets,
 //! a [`TaskFormat`] turns a row of a task into a record and reads a model's answer to it, and a
-//! [`Mixture`] is the training set that GR-SAP makes of task rows and replay rows.
+//! [`Mixture`] is the training set that GR-SAP makes of task rows and replay rows. Public safety sets
+//! are read by [`read_safety_set`]; Parquet files need the feature `parquet`.
 //!
 //! ```
 //! use grsap_data::{Dataset, Gsm8k, MixPlan, Mixture, Record, SizeControl, TaskFormat, TaskRow, Uniform};
