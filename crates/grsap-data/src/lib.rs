@@ -2,7 +2,8 @@
 //!
 //! There is no model here: a [`Record`] is a chat in the `messages` form of Hugging Face data sets,
 //! a [`TaskFormat`] turns a row of a task into a record and reads a model's answer to it, and a
-//! [`Mixture`] is the training set that GR-SAP makes of task rows and replay rows.
+//! [`Mixture`] is the training set that GR-SAP makes of task rows and replay rows. Public safety sets
+//! are read by [`read_safety_set`]; Parquet files need the feature `parquet`.
 //!
 //! ```
 //! use grsap_data::{Dataset, Gsm8k, MixPlan, Mixture, Record, SizeControl, TaskFormat, TaskRow, Uniform};
@@ -48,6 +49,7 @@ pub use sampler::{Sampler, Stratified, Uniform};
 pub use split::split_held_out;
 pub use task::{
     Alpaca, ChoiceTask, Gsm8k, Gsm8kExtraction, Math, MultipleChoice, Sentiment, SentimentRows,
-    TaskFormat, TaskRow, last_boxed, math_answers_equal, normalise_math_answer, read_gsm8k,
-    read_sentiment,
+    TaskFormat, TaskRow, last_boxed, math_answers_equal, normalise_math_answer, read_alpaca,
+    read_gsm8k, read_hella_swag, read_math, read_med_qa, read_sentiment, read_sst2,
+    read_wino_grande,
 };

@@ -114,7 +114,7 @@ fn beaver_tails(row: &TableRow) -> Converted {
         _ => return Err(row.error("category", "expected an object of flags")),
     };
     Ok(vec![SafetyRow {
-        response: Some(row.text("response")?.to_owned()),
+        response: owned(row.optional_text("response")?),
         response_harmful: Some(!row.flag("is_safe")?),
         category: (!categories.is_empty()).then_some(categories),
         ..prompt(row, "prompt", None)?
@@ -129,7 +129,7 @@ fn pku_safe_rlhf(row: &TableRow) -> Converted {
     .into_iter()
     .map(|(response, is_safe)| {
         Ok(SafetyRow {
-            response: Some(row.text(response)?.to_owned()),
+            response: owned(row.optional_text(response)?),
             response_harmful: Some(!row.flag(is_safe)?),
             ..prompt(row, "prompt", None)?
         })

@@ -6,6 +6,7 @@ mod math;
 mod math_answer;
 mod multiple_choice;
 mod number;
+mod read;
 mod sentiment;
 
 pub use alpaca::Alpaca;
@@ -15,4 +16,5 @@ pub use gsm8k_extraction::Gsm8kExtraction;
 pub use math::Math;
 pub use math_answer::{last_boxed, math_answers_equal, normalise_math_answer};
 pub use multiple_choice::{ChoiceTask, MultipleChoice};
+pub use read::{read_alpaca, read_hella_swag, read_math, read_med_qa, read_sst2, read_wino_grande};
 pub use sentiment::{Sentiment, SentimentRows, read_sentiment};
