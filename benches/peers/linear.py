@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Products with a frozen weight: this library and torch.nn.functional.linear, in turn, the shapes of SmolLM2-135M.
 
-usage: linear.py [--rounds 7] [--runs 20] [--threads 2] [--ours PROGRAM]
+usage: linear.py [--rounds 7] [--runs 20] [--threads 2] [--ours PROGRAM] [--pin]
 
-In every round both sides do `runs` products of a case, first the one and then the other; a figure is the median over
+In every round both sides do `runs` products of a case or more, first the one and then the other; a figure is the median over
 the rounds of the median over the runs. Up to 32 rows the weights are copies that go through 128 MB, as in decoding,
 where each weight of a model is read once for a step. Ours takes and gives f32 for both formats; PyTorch's inputs and
-outputs are of the weight's type. Prints a table, after one JSON line for each case.
+outputs are of the weight's type. `--pin` (Linux) holds thread i of each side on processor i: beside other jobs the system
+otherwise puts threads that slept, as ours do between two products, on one processor. Prints a table, after one JSON line for each case.
 """
 
 import argparse
@@ -30,13 +31,17 @@ def main():
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ours", default=os.path.join(ROOT, "target/release/linear"))
+    parser.add_argument("--pin", action="store_true")
     args = parser.parse_args()
+    environment = os.environ | {"RAYON_NUM_THREADS": str(args.threads)}
+    if args.pin:
+        os.environ["GOMP_CPU_AFFINITY"] = f"0-{args.threads - 1}"
     import torch
 
     torch.set_num_threads(args.threads)
     ours = subprocess.Popen(
         [args.ours],
-        env=os.environ | {"RAYON_NUM_THREADS": str(args.threads)},
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -47,6 +52,13 @@ def main():
         ours.stdin.flush()
         return json.loads(ours.stdout.readline())
 
+    # The threads are there from the first product on.
+    ask("f32 576 1536 64 1")
+    if args.pin:
+        first, *workers = sorted(int(thread) for thread in os.listdir(f"/proc/{ours.pid}/task"))
+        os.sched_setaffinity(first, range(args.threads))
+        for processor, worker in enumerate(workers):
+            os.sched_setaffinity(worker, [processor % args.threads])
     peaks = [ask("peak") for _ in range(3)]
     f32, bf16, bandwidth = (max(values) for values in zip(*peaks))
     print(json.dumps({"peak_gflops_f32": f32, "peak_gflops_bf16": bf16, "read_gb_per_s": bandwidth}), flush=True)
@@ -67,7 +79,7 @@ def main():
             @torch.no_grad()
             def peer():
                 seconds = []
-                for weight in itertools.islice(itertools.cycle(taken), args.runs + 1):
+                for weight in itertools.islice(itertools.cycle(taken), max(args.runs, len(taken)) + 1):
                     start = time.perf_counter()
                     torch.nn.functional.linear(x, weight)
                     seconds.append(time.perf_counter() - start)

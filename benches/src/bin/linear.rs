@@ -62,6 +62,8 @@ fn product(line: &str, weights: &mut Weights) -> Result<f64, Error> {
     }
     let weights = weights.get(&key).ok_or("no weights")?;
     let taken = if rows > COLD_ROWS { 1 } else { weights.len() };
+    // Every copy has its turn.
+    let runs = runs.max(taken);
     let x = random(rows, width);
     let mut seconds = Vec::new();
     for weight in weights.iter().take(taken).cycle().take(runs + 1) {

@@ -42,7 +42,7 @@ pub struct FrozenWeight(Form);
 
 #[derive(Debug, Clone)]
 enum Form {
-    Dense(Tensor<2>),
+    Dense(Box<Tensor<2>>),
     Packed(PackedWeight),
 }
 
@@ -69,12 +69,12 @@ impl FrozenWeight {
             return Err(KernelError::Format { format });
         }
         let tensor = Tensor::from_data(TensorData::new(values, shape), device);
-        Ok(Self(Form::Dense(tensor)))
+        Ok(Self::dense(tensor))
     }
 
     /// A weight that stays the tensor that it is: every operation takes its reference.
     pub fn dense(tensor: Tensor<2>) -> Self {
-        Self(Form::Dense(tensor))
+        Self(Form::Dense(Box::new(tensor)))
     }
 
     /// `[out, in]`.
@@ -112,7 +112,7 @@ impl FrozenWeight {
     /// A copy as a tensor, `[out, in]`, without gradient tracking where it was packed.
     pub fn to_tensor(&self) -> Tensor<2> {
         match &self.0 {
-            Form::Dense(tensor) => tensor.clone(),
+            Form::Dense(tensor) => tensor.as_ref().clone(),
             Form::Packed(packed) => {
                 let values = TensorData::new(packed.unpacked(), packed.shape());
                 Tensor::from_data(values, &packed.device())
@@ -142,7 +142,7 @@ impl FrozenWeight {
                 let indices: Vec<i32> = indices.iter().map(index).collect::<Result<_, _>>()?;
                 let indices = TensorData::from(indices.as_slice());
                 let indices = Tensor::<1, Int>::from_data(indices, &tensor.device());
-                Ok(tensor.clone().select(0, indices))
+                Ok(tensor.as_ref().clone().select(0, indices))
             }
             Form::Packed(packed) => {
                 let shape = [indices.len(), packed.shape()[1]];

@@ -99,6 +99,8 @@ struct Step {
 }
 
 /// Two vectors of columns at a time: M rows of P panels. Returns M.
+// Constant ranges are unrolled, so that the sums stay in registers; iterators left some in memory.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn tile<L: Lanes, const M: usize, const P: usize>(
     block: &Block<'_, L::Word>,
@@ -138,7 +140,9 @@ unsafe fn tile<L: Lanes, const M: usize, const P: usize>(
                 for q in 0..P {
                     for v in 0..2 {
                         let offset = q * PANEL + start + v * L::LANES;
-                        let to = block.c.at((step.row + i) * block.n + column + offset);
+                        // May lie behind the row, where nothing is stored.
+                        let to = (step.row + i) * block.n + column + offset;
+                        let to = block.c.0.wrapping_add(to);
                         let sum = sums[i][q][v];
                         if offset + L::LANES <= columns {
                             match step.into {
@@ -148,8 +152,8 @@ unsafe fn tile<L: Lanes, const M: usize, const P: usize>(
                         } else if offset < columns {
                             let mut values = [0.0f32; PANEL];
                             L::store(sum, values.as_mut_ptr());
-                            for (j, value) in values.into_iter().take(columns - offset).enumerate()
-                            {
+                            let values = values.into_iter().take(columns - offset);
+                            for (j, value) in values.enumerate() {
                                 let to = to.add(j);
                                 match step.into {
                                     Store::Overwrite => *to = value,
