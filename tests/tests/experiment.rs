@@ -119,7 +119,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_report() {
     for file in [
         "harm_judge.json",
         "stages/evaluate-shipped.json",
-        "replay/stages",
+        "replay/journal.jsonl",
         "stages/synthesise.json",
         "no_replay-seed-1/checkpoints",
         "gr_sap-seed-1/adapter_model.safetensors",

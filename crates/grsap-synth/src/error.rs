@@ -93,15 +93,19 @@ pub enum SynthError {
         /// Its value now.
         here: String,
     },
-    /// A stage's file is not what was written when the stage ended.
-    #[error("{}: expected SHA-256 {expected}, got {got}; remove the stage's files to run it again", path.display())]
-    StageFile {
-        /// The file.
+    /// A line in the middle of the journal is damaged.
+    #[error("{}:{line}: the line is damaged; remove it to do its work again", path.display())]
+    Journal {
+        /// The journal.
         path: PathBuf,
-        /// The hash that was noted.
-        expected: String,
-        /// The hash of what is there.
-        got: String,
+        /// The line.
+        line: usize,
+    },
+    /// Another run works in the folder.
+    #[error("{}: another run is using it", path.display())]
+    InUse {
+        /// The journal.
+        path: PathBuf,
     },
     /// A file could not be read or written.
     #[error(transparent)]

@@ -1,16 +1,21 @@
+use std::collections::BTreeMap;
+
 use grsap_core::{
-    Completion, FinishReason, Generator, Message, Progress, Prompt, SafetyDomain, SamplingConfig,
-    SamplingParams, Turn,
+    Completion, FinishReason, Generator, Message, Progress, Prompt, SafetyDomain, SamplingParams,
+    Turn,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{CHUNK_SIZE, derive_seed, generate, generate_once};
+use crate::batch::{Batches, CHUNK_SIZE, derive_seed};
 use crate::quote::false_stop;
 use crate::{
     Candidate, ExtractorConfig, Filtered, QueryExtractor, Rejected, StageSampling, SynthError,
 };
 
 const STAGE: &str = "extraction";
+
+/// Samples of a prompt that share a seed. Part of what fixes the draws, so it is no setting.
+pub(crate) const ROUND: usize = 64;
 
 /// Settings of [`Extraction`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,7 +94,7 @@ impl Extraction {
             config,
             chunk_size: CHUNK_SIZE,
         };
-        stage.params(0)?;
+        stage.params(stage.config.num_samples, 0)?;
         Ok(stage)
     }
 
@@ -121,73 +126,121 @@ impl Extraction {
         seed: u64,
         progress: &dyn Progress,
     ) -> Result<Filtered, SynthError> {
-        let params = self.params(derive_seed(seed, STAGE, &[]))?;
-        let prompts = self.prompts(domains);
-        let generations = generate(
-            STAGE,
-            generator,
-            &prompts,
-            &params,
-            self.chunk_size,
-            progress,
-        )?;
+        let asked: Vec<_> = domains
+            .iter()
+            .map(|domain| (domain, self.config.num_samples))
+            .collect();
+        self.sample(generator, &asked, seed, progress)
+    }
+
+    /// As [`run`](Self::run), with a number of samples for each domain.
+    ///
+    /// Samples are asked for in rounds, each with a seed of its own. So more samples of a domain are
+    /// added to those that are there, and what one call returns stays small enough to be lost.
+    pub(crate) fn sample(
+        &self,
+        generator: &dyn Generator,
+        asked: &[(&SafetyDomain, usize)],
+        seed: u64,
+        progress: &dyn Progress,
+    ) -> Result<Filtered, SynthError> {
+        let batches = Batches {
+            stage: STAGE,
+            chunk_size: self.chunk_size,
+            progress: &PartOf(progress),
+        };
+        progress.start(STAGE, asked.iter().map(|(_, num)| num).sum());
+        let prompts: Vec<Prompt> = asked
+            .iter()
+            .map(|(domain, _)| self.extractor.prompt(domain))
+            .collect();
+        let mut completions: Vec<Vec<Completion>> = vec![Vec::new(); asked.len()];
+        let most = asked.iter().map(|(_, num)| *num).max().unwrap_or_default();
+        for round in 0..most.div_ceil(ROUND) {
+            let begin = round * ROUND;
+            // Domains may want fewer samples in their last round than the others.
+            let mut by_num: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for (index, (_, num)) in asked.iter().enumerate() {
+                if *num > begin {
+                    by_num
+                        .entry((num - begin).min(ROUND))
+                        .or_default()
+                        .push(index);
+                }
+            }
+            for (num, indices) in by_num {
+                let params = self.params(num, round_seed(seed, round))?;
+                let prompts: Vec<Prompt> = indices
+                    .iter()
+                    .filter_map(|index| prompts.get(*index).cloned())
+                    .collect();
+                let generations = batches.generate(generator, &prompts, &params)?;
+                for (index, generation) in indices.into_iter().zip(generations) {
+                    if let Some(completions) = completions.get_mut(index) {
+                        completions.extend(generation.completions);
+                    }
+                }
+            }
+        }
+
+        progress.finish();
 
         let mut filtered = Filtered::default();
-        let asked = domains.iter().zip(&prompts).zip(generations);
-        for (index, ((domain, prompt), generation)) in asked.enumerate() {
-            for (sample, completion) in generation.completions.into_iter().enumerate() {
+        let asked = asked.iter().zip(&prompts).zip(completions);
+        for (index, (((domain, _), prompt), completions)) in asked.enumerate() {
+            for (sample, completion) in completions.into_iter().enumerate() {
                 filtered.count("num_tokens", completion.num_tokens);
                 let id = format!("{index:02}-{sample:04}");
                 let written = self.finish(
-                    &id,
-                    prompt,
-                    completion,
+                    &batches,
                     generator,
-                    &params,
+                    (&id, prompt),
+                    completion,
                     seed,
                     &mut filtered,
                 )?;
-                let query = written
-                    .is_closed
-                    .then(|| self.extractor.parse(&written.text));
-                let reason = match query.flatten() {
-                    None => "no_closing_quote",
-                    Some(query) if query.trim().is_empty() => "blank",
-                    Some(query) => {
-                        let candidate = Candidate::new(id, &domain.name, query);
-                        if candidate.query.chars().count() < self.config.min_query_chars {
-                            let rejected = Rejected::new(STAGE, "too_short", None, candidate);
-                            filtered.rejected.push(rejected);
-                        } else {
-                            filtered.kept.push(candidate);
-                        }
-                        continue;
-                    }
-                };
-                let candidate = Candidate::new(id, &domain.name, written.text);
-                filtered
-                    .rejected
-                    .push(Rejected::new(STAGE, reason, None, candidate));
+                self.sort_out(id, domain, written, &mut filtered);
             }
         }
         Ok(filtered)
     }
 
+    /// Keeps what was written, or drops it with the reason.
+    fn sort_out(&self, id: String, domain: &SafetyDomain, written: Written, into: &mut Filtered) {
+        let query = written
+            .is_closed
+            .then(|| self.extractor.parse(&written.text))
+            .flatten();
+        let (reason, text) = match query {
+            None => ("no_closing_quote", written.text),
+            Some(query) if query.trim().is_empty() => ("blank", written.text),
+            Some(query) if query.chars().count() < self.config.min_query_chars => {
+                ("too_short", query)
+            }
+            Some(query) => {
+                into.kept.push(Candidate::new(id, &domain.name, query));
+                return;
+            }
+        };
+        let candidate = Candidate::new(id, &domain.name, text);
+        into.rejected
+            .push(Rejected::new(STAGE, reason, None, candidate));
+    }
+
     /// Lets the model write on while it was stopped at a quote inside the query.
-    #[allow(clippy::too_many_arguments)]
     fn finish(
         &self,
-        id: &str,
-        prompt: &Prompt,
-        completion: Completion,
+        batches: &Batches<'_>,
         generator: &dyn Generator,
-        params: &SamplingParams,
+        (id, prompt): (&str, &Prompt),
+        completion: Completion,
         seed: u64,
         filtered: &mut Filtered,
     ) -> Result<Written, SynthError> {
+        let max_new_tokens = self.config.sampling.max_new_tokens;
         let mut text = completion.text;
         let mut finish_reason = completion.finish_reason;
-        let mut num_left = params.max_new_tokens.saturating_sub(completion.num_tokens);
+        let mut num_left = max_new_tokens.saturating_sub(completion.num_tokens);
         let mut round = 0usize;
         while finish_reason == FinishReason::Stop {
             let Some(mark) = false_stop(&text) else {
@@ -202,19 +255,16 @@ impl Extraction {
             if num_left == 0 || round == self.config.max_continuations {
                 break;
             }
-            let parts: [&[u8]; 2] = [id.as_bytes(), &round.to_le_bytes()];
-            let params = SamplingParams::new(SamplingConfig {
-                n: 1,
+            let parts: [&[u8]; 2] = [id.as_bytes(), &(round as u64).to_le_bytes()];
+            let sampling = StageSampling {
                 max_new_tokens: num_left,
-                seed: derive_seed(seed, "extraction.continuation", &parts),
-                ..params.clone().into_config()
-            })
-            .map_err(|source| SynthError::Sampling {
-                stage: STAGE,
-                source,
-            })?;
+                ..self.config.sampling.clone()
+            };
+            let seed = derive_seed(seed, "extraction.continuation", &parts);
+            let params = sampling.params(STAGE, 1, self.extractor.stop(), seed)?;
             let prompts = [write_on(prompt, &text)];
-            let more = generate_once(STAGE, generator, &prompts, &params)?
+            let more = batches
+                .generate_once(generator, &prompts, &params)?
                 .into_iter()
                 .flat_map(|generation| generation.completions)
                 .next();
@@ -235,17 +285,36 @@ impl Extraction {
         domains.iter().map(|d| self.extractor.prompt(d)).collect()
     }
 
-    fn params(&self, seed: u64) -> Result<SamplingParams, SynthError> {
-        let config = &self.config;
-        config
-            .sampling
-            .params(STAGE, config.num_samples, self.extractor.stop(), seed)
+    fn params(&self, n: usize, seed: u64) -> Result<SamplingParams, SynthError> {
+        let stop = self.extractor.stop();
+        self.config.sampling.params(STAGE, n, stop, seed)
     }
+}
+
+/// Rounds are parts of one task.
+struct PartOf<'a>(&'a dyn Progress);
+
+impl Progress for PartOf<'_> {
+    fn start(&self, _task: &str, _total: usize) {}
+
+    fn advance(&self, units: usize) {
+        self.0.advance(units);
+    }
+
+    fn finish(&self) {}
 }
 
 struct Written {
     text: String,
     is_closed: bool,
+}
+
+/// The seed of the samples of one round.
+fn round_seed(seed: u64, round: usize) -> u64 {
+    match round {
+        0 => derive_seed(seed, STAGE, &[]),
+        _ => derive_seed(seed, "extraction.round", &[&(round as u64).to_le_bytes()]),
+    }
 }
 
 /// `prompt` with `text` already written.

@@ -2,7 +2,7 @@ use grsap_core::{Exchange, Guard, Progress, Safety};
 use grsap_data::Difficulty;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{CHUNK_SIZE, judge};
+use crate::batch::{Batches, CHUNK_SIZE};
 use crate::{Candidate, Filtered, Rejected, SynthError};
 
 const STAGE: &str = "judging";
@@ -70,13 +70,12 @@ impl Judging {
         candidates: Vec<Candidate>,
         progress: &dyn Progress,
     ) -> Result<Filtered, SynthError> {
-        let verdicts = judge(
-            STAGE,
-            guard,
-            &exchanges(STAGE, &candidates)?,
-            self.chunk_size,
+        let batches = Batches {
+            stage: STAGE,
+            chunk_size: self.chunk_size,
             progress,
-        )?;
+        };
+        let verdicts = batches.judge(guard, &exchanges(STAGE, &candidates)?)?;
         let mut filtered = Filtered::default();
         for what in ["easy", "hard", "unparsed"] {
             filtered.count(what, 0);

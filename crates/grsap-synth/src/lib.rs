@@ -99,6 +99,6 @@ pub use report::{ScoreSummary, StageReport};
 pub use responses::{Responses, ResponsesConfig};
 pub use revision::{Revision, RevisionConfig};
 pub use stage_sampling::StageSampling;
-pub use synthesis::{Synthesis, SynthesisConfig, SynthesisModels};
+pub use synthesis::{QuotaConfig, Synthesis, SynthesisConfig, SynthesisModels};
 pub use template::{Template, TemplateError};
 pub use with_progress::WithProgress;

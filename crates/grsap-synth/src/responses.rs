@@ -1,7 +1,7 @@
 use grsap_core::{Generator, Message, Progress, Prompt};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{CHUNK_SIZE, derive_seed, generate};
+use crate::batch::{Batches, CHUNK_SIZE, derive_seed};
 use crate::{Candidate, Filtered, Rejected, StageSampling, SynthError};
 
 const STAGE: &str = "responses";
@@ -87,18 +87,14 @@ impl Responses {
             .iter()
             .map(|candidate| Prompt::chat([Message::user(&candidate.query)]))
             .collect();
-        let generations = generate(
-            STAGE,
-            generator,
-            &prompts,
-            &params,
-            self.chunk_size,
+        let batches = Batches {
+            stage: STAGE,
+            chunk_size: self.chunk_size,
             progress,
-        )?;
-        let completions = generations.into_iter().flat_map(|g| g.completions);
+        };
         let mut filtered = Filtered::default();
+        let completions = batches.answer(generator, &prompts, &params, &mut filtered)?;
         for (mut candidate, completion) in candidates.into_iter().zip(completions) {
-            filtered.count("num_tokens", completion.num_tokens);
             let response = completion.text.trim();
             if response.is_empty() {
                 let rejected = Rejected::new(STAGE, "blank_response", None, candidate);

@@ -2,7 +2,7 @@ use grsap_core::{Generator, Guard, Message, Progress, Prompt, Safety};
 use grsap_data::Difficulty;
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{CHUNK_SIZE, derive_seed, generate, judge};
+use crate::batch::{Batches, CHUNK_SIZE, derive_seed};
 use crate::judging::exchanges;
 use crate::{Candidate, Filtered, StageSampling, SynthError, Template};
 
@@ -117,23 +117,19 @@ impl Revision {
             .iter()
             .map(|c| Prompt::chat([Message::user(self.prompt.fill(&[("query", &c.query)]))]))
             .collect();
-        let generations = generate(
-            STAGE,
-            generator,
-            &prompts,
-            &params,
-            self.chunk_size,
+        let batches = Batches {
+            stage: STAGE,
+            chunk_size: self.chunk_size,
             progress,
-        )?;
+        };
 
         let mut counts = Filtered::default();
         for what in ["revised", "made_safe", "still_unsafe", "unparsed", "blank"] {
             counts.count(what, 0);
         }
         counts.count("revised", hard.len());
-        let completions = generations.into_iter().flat_map(|g| g.completions);
+        let completions = batches.answer(generator, &prompts, &params, &mut counts)?;
         for (candidate, completion) in hard.iter_mut().zip(completions) {
-            counts.count("num_tokens", completion.num_tokens);
             candidate.is_revised = true;
             candidate.is_safe = false;
             candidate.verdict = None;
@@ -142,13 +138,8 @@ impl Revision {
         hard.retain(|candidate| candidate.response.as_deref() != Some(""));
         counts.count("blank", prompts.len() - hard.len());
 
-        let verdicts = judge(
-            STAGE,
-            guard,
-            &exchanges(STAGE, hard.iter().map(|c| &**c))?,
-            self.chunk_size,
-            progress,
-        )?;
+        let exchanges = exchanges(STAGE, hard.iter().map(|c| &**c))?;
+        let verdicts = batches.judge(guard, &exchanges)?;
         for (candidate, verdict) in hard.into_iter().zip(verdicts) {
             let what = match verdict.response {
                 Safety::Safe => "made_safe",

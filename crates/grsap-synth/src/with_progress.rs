@@ -1,5 +1,7 @@
 use grsap_core::{Embedder, ModelError, Perplexity, Progress};
 
+use crate::batch::in_chunks;
+
 /// A model that is called in chunks and tells how far it is.
 ///
 /// [`Filter`](crate::Filter)s ask for everything at once; this goes between a filter and its model.
@@ -16,7 +18,7 @@ impl<'a, M> WithProgress<'a, M> {
         Self {
             inner,
             task,
-            chunk_size: chunk_size.max(1),
+            chunk_size,
             progress,
         }
     }
@@ -26,14 +28,7 @@ impl<'a, M> WithProgress<'a, M> {
         texts: &[&str],
         call: impl Fn(&[&str]) -> Result<Vec<T>, ModelError>,
     ) -> Result<Vec<T>, ModelError> {
-        self.progress.start(self.task, texts.len());
-        let mut all = Vec::new();
-        for chunk in texts.chunks(self.chunk_size) {
-            all.extend(call(chunk)?);
-            self.progress.advance(chunk.len());
-        }
-        self.progress.finish();
-        Ok(all)
+        in_chunks(self.progress, self.task, texts, self.chunk_size, 1, call)
     }
 }
 

@@ -15,8 +15,8 @@ use grsap_core::{
 };
 use grsap_data::{Dataset, Difficulty};
 use grsap_synth::{
-    ExtractionConfig, ExtractorConfig, HardPolicy, Provenance, ReplayBuffer, SynthError, Synthesis,
-    SynthesisConfig, SynthesisModels,
+    ExtractionConfig, ExtractorConfig, HardPolicy, Provenance, QuotaConfig, ReplayBuffer,
+    SynthError, Synthesis, SynthesisConfig, SynthesisModels,
 };
 
 const THINGS: [&str; 8] = [
@@ -107,12 +107,14 @@ fn run_plain(folder: &Path, synthesis: &Synthesis) -> Result<ReplayBuffer, Synth
     run_in(folder, synthesis, &MockGenerator::new(answer), &guard())
 }
 
+const TIMED: [&str; 2] = ["journal.jsonl", "timings.json"];
+
 /// All files but those that hold times.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file() && !path.ends_with("timings.json"))
+        .filter(|path| path.is_file() && !TIMED.iter().any(|name| path.ends_with(name)))
         .map(|path| {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             (name, fs::read(&path).unwrap())
@@ -322,16 +324,97 @@ fn a_folder_of_another_run_is_refused() {
 }
 
 #[test]
-fn a_changed_stage_file_is_refused() {
+fn a_changed_journal_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     run_plain(folder.path(), &synthesis(config())).unwrap();
-    let path = folder.path().join("stages/03-perplexity.kept.jsonl");
+    let path = folder.path().join("journal.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("bridge", "badger", 1)).unwrap();
     let error = run_plain(folder.path(), &synthesis(config())).unwrap_err();
-    assert!(matches!(error, SynthError::StageFile { .. }), "{error}");
+    assert!(matches!(error, SynthError::Journal { .. }), "{error}");
+    assert!(error.to_string().contains("journal.jsonl:2"), "{error}");
+}
+
+#[test]
+fn a_journal_cut_anywhere_leads_to_the_same_bytes() {
+    let whole = tempfile::tempdir().unwrap();
+    run_plain(whole.path(), &synthesis(config())).unwrap();
+    let journal = fs::read(whole.path().join("journal.jsonl")).unwrap();
+    for part in 0..=60 {
+        let cut = journal.len() * part / 60;
+        let torn = tempfile::tempdir().unwrap();
+        fs::write(torn.path().join("journal.jsonl"), &journal[..cut]).unwrap();
+        run_plain(torn.path(), &synthesis(config())).unwrap();
+        assert_eq!(files(whole.path()), files(torn.path()), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_quota_samples_on_until_there_is_enough() {
+    // Of 64 samples of a domain only those with an even number give a query of their own.
+    let script = |prompt: &Prompt, sample: usize| {
+        let text = prompt.to_string();
+        let domain = text.split("concerns about ").nth(1).unwrap();
+        let domain = domain.split('.').next().unwrap();
+        let is_rich = domain != "theft";
+        if is_rich && sample.is_multiple_of(2) {
+            format!("{domain} request w{sample} x{sample} y{sample} z{sample}\" tail")
+        } else {
+            format!("{domain} request again and again\" tail")
+        }
+    };
+    let mut config = config();
+    config.perplexity_band = None;
+    config.domain_relevance = None;
+    config.quota = Some(QuotaConfig {
+        min_queries: 20,
+        max_samples: 100,
+    });
+    let run = |config: &SynthesisConfig, folder: &Path| {
+        let generator = MockGenerator::new(|prompt: &Prompt, sample| {
+            if prompt.to_string().contains("concerns about ") {
+                script(prompt, sample)
+            } else {
+                "I will not do that.".into()
+            }
+        });
+        run_in(folder, &synthesis(config.clone()), &generator, &guard()).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = run(&config, folder.path());
+    let num = |domain: &str| {
+        let rows = buffer.examples().iter().map(|row| &row.domain);
+        let dropped = buffer.rejected().iter().map(|r| &r.candidate.domain);
+        let num_rows = rows.clone().filter(|d| *d == domain).count();
+        (
+            num_rows,
+            num_rows + dropped.filter(|d| *d == domain).count(),
+        )
+    };
+    assert_eq!(num("theft"), (1, 100), "the cap is reached");
+    let (num_rows, num_samples) = num("weapons");
+    assert!(num_rows >= 20, "{num_rows}");
+    assert_eq!(num_samples, 64, "a round is enough");
+    let chain = buffer.stages().windows(2);
     assert!(
-        error.to_string().contains("03-perplexity.kept.jsonl"),
+        chain
+            .into_iter()
+            .all(|pair| pair[0].kept == pair[1].kept + pair[1].rejected)
+    );
+
+    // On again, from the journal alone, and from the first round of an interrupted run.
+    let journal = folder.path().join("journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let begun: String = text.split_inclusive('\n').take(3).collect();
+    fs::write(other.path().join("journal.jsonl"), begun).unwrap();
+    run(&config, other.path());
+    assert_eq!(files(folder.path()), files(other.path()));
+
+    config.quota.as_mut().unwrap().max_samples = 11;
+    let error = Synthesis::new(config).err().unwrap().to_string();
+    assert!(
+        error.starts_with("quota.max_samples must be at least"),
         "{error}"
     );
 }

@@ -1,6 +1,7 @@
 use grsap_core::SafetyDomain;
 use serde::{Deserialize, Serialize};
 
+use super::QuotaConfig;
 use crate::{
     DecontaminationConfig, DomainRelevanceConfig, Extraction, ExtractionConfig, FilterError,
     HardPolicy, PerplexityBandConfig, RefusalShapeConfig, Responses, ResponsesConfig, Revision,
@@ -32,6 +33,8 @@ pub struct SynthesisConfig {
     pub domains: Vec<SafetyDomain>,
     /// The model writes queries.
     pub extraction: ExtractionConfig,
+    /// How long the model is asked on about a domain.
+    pub quota: Option<QuotaConfig>,
     /// Drops sentences of an assistant. Not in the paper; small models need it.
     pub refusal_shape: Option<RefusalShapeConfig>,
     /// Drops what is too likely or too unlikely.
@@ -57,6 +60,7 @@ impl Default for SynthesisConfig {
             seed: 0,
             domains: SafetyDomain::all(),
             extraction: ExtractionConfig::default(),
+            quota: None,
             refusal_shape: Some(RefusalShapeConfig::default()),
             perplexity_band: Some(PerplexityBandConfig::default()),
             semantic_dedup: Some(SemanticDedupConfig::default()),
@@ -80,6 +84,9 @@ impl SynthesisConfig {
             });
         }
         Extraction::new(self.extraction.clone())?;
+        if let Some(quota) = &self.quota {
+            quota.check(self.extraction.num_samples)?;
+        }
         let named = |stage| move |source: FilterError| SynthError::Filter { stage, source };
         if let Some(config) = &self.perplexity_band {
             config.check().map_err(named("perplexity"))?;

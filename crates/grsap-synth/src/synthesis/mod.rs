@@ -1,6 +1,10 @@
 mod config;
+mod first_difference;
+mod journal;
+mod journaled;
 mod pipeline;
-mod run_folder;
+mod quota;
 
 pub use config::SynthesisConfig;
 pub use pipeline::{Synthesis, SynthesisModels};
+pub use quota::QuotaConfig;

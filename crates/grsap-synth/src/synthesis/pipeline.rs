@@ -5,13 +5,14 @@ use grsap_core::{Embedder, Generator, Guard, Perplexity, Progress, digest_hex};
 use serde_json::{Value, json};
 
 use super::SynthesisConfig;
-use super::run_folder::RunFolder;
+use super::journal::Journal;
+use super::journaled::Journaled;
 use crate::batch::CHUNK_SIZE;
 use crate::{
-    BufferInfo, CachedEmbedder, Candidate, Decontamination, DomainRelevance, Extraction, Filter,
-    FilterError, Filtered, HardPolicy, Judging, PerplexityBand, Provenance, QueryExtractor,
-    RefusalShape, Rejected, ReplayBuffer, ReplayExample, Responses, Revision, SemanticDedup,
-    StageReport, SynthError, WithProgress,
+    BufferInfo, Candidate, Decontamination, DomainRelevance, Extraction, Filter, FilterError,
+    Filtered, HardPolicy, Judging, PerplexityBand, Provenance, QueryExtractor, RefusalShape,
+    Rejected, ReplayBuffer, ReplayExample, Responses, Revision, SemanticDedup, StageReport,
+    SynthError, WithProgress,
 };
 
 /// The models that a [`Synthesis`] works with.
@@ -103,17 +104,21 @@ impl Synthesis {
         models: SynthesisModels<'_>,
         progress: &dyn Progress,
     ) -> Result<ReplayBuffer, SynthError> {
-        self.run_stages(None, models, progress)
+        self.run_stages(&Journal::in_memory(), models, progress)
     }
 
-    /// Runs all stages and saves the buffer in `folder`. Finished stages are kept there, so that a
-    /// run that was interrupted goes on with the first stage that is not finished; the result is
-    /// the same to the byte.
+    /// Runs all stages and saves the buffer in `folder`, with a table and a picture of what became
+    /// of the candidates of each domain.
+    ///
+    /// Whatever a model returns is on the disk, in `journal.jsonl`, before it counts. A run that was
+    /// killed at any moment and is started again asks the models only for the rest, and the buffer
+    /// is the same to the byte. The journal may be removed when the run is over.
     ///
     /// # Errors
     ///
     /// As [`run`](Self::run), [`SynthError::ConfigMismatch`] when the folder was begun with other
-    /// settings, and [`SynthError::StageFile`] when a file in it was changed.
+    /// settings, [`SynthError::Journal`] when the journal was changed, and [`SynthError::InUse`]
+    /// while another run works in the folder.
     pub fn run_in(
         &self,
         folder: impl AsRef<Path>,
@@ -121,30 +126,26 @@ impl Synthesis {
         progress: &dyn Progress,
     ) -> Result<ReplayBuffer, SynthError> {
         let folder = folder.as_ref();
-        let run = RunFolder::open(folder, &self.identity()?)?;
-        let buffer = self.run_stages(Some(&run), models, progress)?;
+        let journal = Journal::open(&folder.join("journal.jsonl"), &self.identity()?)?;
+        let buffer = self.run_stages(&journal, models, progress)?;
         buffer.save(folder)?;
         Ok(buffer)
     }
 
     fn run_stages(
         &self,
-        folder: Option<&RunFolder>,
+        journal: &Journal,
         models: SynthesisModels<'_>,
         progress: &dyn Progress,
     ) -> Result<ReplayBuffer, SynthError> {
-        let SynthesisConfig { seed, domains, .. } = &self.config;
-        let (seed, chunk_size) = (*seed, self.chunk_size);
-        let mut run = Run {
-            folder,
-            reports: Vec::new(),
-            rejected: Vec::new(),
+        let models = SynthesisModels {
+            generator: &Journaled::new(models.generator, journal),
+            perplexity: &Journaled::new(models.perplexity, journal),
+            embedder: &Journaled::new(models.embedder, journal),
+            guard: &Journaled::new(models.guard, journal),
         };
-        let mut candidates = run.stage("extraction", || {
-            self.extraction
-                .run(models.generator, domains, seed, progress)
-        })?;
-        candidates = self.filter(&mut run, candidates, models, progress)?;
+        let (seed, chunk_size) = (self.config.seed, self.chunk_size);
+        let (mut run, mut candidates) = self.queries(journal, models, progress)?;
         candidates = run.stage("responses", || {
             Responses::new(self.config.responses.clone())?
                 .with_chunk_size(chunk_size)
@@ -175,6 +176,34 @@ impl Synthesis {
         Ok(ReplayBuffer::new(examples, run.rejected, info)?)
     }
 
+    /// Extraction and filters, again and again where there is a quota.
+    fn queries<'a>(
+        &self,
+        journal: &'a Journal,
+        models: SynthesisModels<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(Run<'a>, Vec<Candidate>), SynthError> {
+        let num_samples = self.config.extraction.num_samples;
+        let domains = self.config.domains.iter();
+        let mut asked: Vec<_> = domains.map(|domain| (domain, num_samples)).collect();
+        loop {
+            let mut run = Run {
+                journal,
+                reports: Vec::new(),
+                rejected: Vec::new(),
+            };
+            let extracted = run.stage("extraction", || {
+                self.extraction
+                    .sample(models.generator, &asked, self.config.seed, progress)
+            })?;
+            let filtered = self.filter(&mut run, extracted, models, progress)?;
+            let quota = self.config.quota.as_ref();
+            if !quota.is_some_and(|quota| quota.raise(&mut asked, &filtered)) {
+                return Ok((run, filtered));
+            }
+        }
+    }
+
     fn filter(
         &self,
         run: &mut Run<'_>,
@@ -186,7 +215,6 @@ impl Synthesis {
         let perplexity =
             WithProgress::new(models.perplexity, "perplexity", self.chunk_size, progress);
         let embedder = WithProgress::new(models.embedder, "embeddings", self.chunk_size, progress);
-        let embedder = CachedEmbedder::new(embedder);
         if let Some(config) = &config.refusal_shape {
             candidates = run.filter("refusal_shape", candidates, || {
                 Ok(RefusalShape::new(config.clone()))
@@ -243,36 +271,23 @@ fn serialize(what: &'static str) -> impl Fn(serde_json::Error) -> SynthError {
 
 /// A run on its way.
 struct Run<'a> {
-    folder: Option<&'a RunFolder>,
+    journal: &'a Journal,
     reports: Vec<StageReport>,
     rejected: Vec<Rejected>,
 }
 
 impl Run<'_> {
-    /// Runs a stage, or takes its result from the folder.
+    /// Runs a stage and notes what it did.
     fn stage(
         &mut self,
         name: &'static str,
         work: impl FnOnce() -> Result<Filtered, SynthError>,
     ) -> Result<Vec<Candidate>, SynthError> {
-        let index = self.reports.len() + 1;
-        let finished = match self.folder {
-            Some(folder) => folder.load(index, name)?,
-            None => None,
-        };
-        let (filtered, report) = match finished {
-            Some(finished) => finished,
-            None => {
-                let start = Instant::now();
-                let filtered = work()?;
-                let mut report = filtered.report(name);
-                report.seconds = start.elapsed().as_secs_f64();
-                if let Some(folder) = self.folder {
-                    folder.save(index, &filtered, &report)?;
-                }
-                (filtered, report)
-            }
-        };
+        self.journal.take_recalled_seconds();
+        let start = Instant::now();
+        let filtered = work()?;
+        let mut report = filtered.report(name);
+        report.seconds = start.elapsed().as_secs_f64() + self.journal.take_recalled_seconds();
         tracing::info!(
             stage = name,
             kept = report.kept,
