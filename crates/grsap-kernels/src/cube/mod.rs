@@ -18,6 +18,7 @@ mod cross_entropy;
 mod dense;
 mod dropout;
 mod launch;
+mod product;
 mod rms_norm;
 mod rotary;
 mod row_sum;
