@@ -2,15 +2,14 @@
 //! and tokens a second as one line of JSON. `benches/peers/gpu.py` runs it in turn with PEFT on the
 //! same weights.
 //!
-//!     gpu SHAPE [--rows 8] [--tokens 512] [--steps 6] [--layers N] [--checkpointing] [--f32]
+//!     gpu SHAPE [--rows 8] [--tokens 512] [--steps 6] [--layers N] [--checkpointing] [--f32] [--cpu]
 //!
-//! Build it with `--features cuda,autotune` (or `wgpu`).
+//! Build it with `--features cuda` (or `wgpu`).
 
 #![allow(clippy::print_stdout)] // that is what it is for
 
 use std::error::Error as StdError;
 
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod made_up {
     use std::path::Path;
 
@@ -60,6 +59,7 @@ mod made_up {
             let mut parts = name.rsplit('.');
             let is_bias = parts.next() == Some("bias");
             let (out, width) = match parts.next()? {
+                "lm_head" if c.tie_word_embeddings => return None,
                 "embed_tokens" | "lm_head" => (c.vocab_size, c.hidden_size),
                 "q_proj" => (q, c.hidden_size),
                 "k_proj" | "v_proj" => (kv, c.hidden_size),
@@ -136,7 +136,6 @@ mod made_up {
     }
 }
 
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
 fn main() -> Result<(), Box<dyn StdError>> {
     use std::ops::ControlFlow;
     use std::time::Instant;
@@ -149,7 +148,11 @@ fn main() -> Result<(), Box<dyn StdError>> {
     struct Ends(Vec<Instant>);
 
     impl Callback for Ends {
-        fn on_step(&mut self, _: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+        fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            eprintln!(
+                "step {}: loss {:.4}, {:.2} s",
+                report.step, report.loss, report.seconds
+            );
             self.0.push(Instant::now());
             Ok(ControlFlow::Continue(()))
         }
@@ -172,10 +175,14 @@ fn main() -> Result<(), Box<dyn StdError>> {
         option("--tokens", 512)?,
         option("--steps", 6)?,
     );
-    #[cfg(feature = "cuda")]
-    let device = Device::cuda(0);
-    #[cfg(not(feature = "cuda"))]
-    let device = Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
+    let device = match () {
+        #[cfg(feature = "cuda")]
+        () if !flag("--cpu") => Device::cuda(0),
+        #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
+        () if !flag("--cpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        () if flag("--cpu") => Device::flex(),
+        () => return Err("build it with --features cuda or wgpu, or say --cpu".into()),
+    };
     let format = match flag("--f32") {
         true => WeightFormat::F32,
         false => WeightFormat::Bf16,
@@ -217,9 +224,4 @@ fn main() -> Result<(), Box<dyn StdError>> {
         report.losses,
     );
     Ok(())
-}
-
-#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
-fn main() -> Result<(), Box<dyn StdError>> {
-    Err("build it with --features cuda,autotune or --features wgpu".into())
 }

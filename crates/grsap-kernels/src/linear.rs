@@ -17,9 +17,15 @@ use crate::weight::FrozenWeight;
 /// When the inner widths differ.
 pub fn linear(x: Tensor<2>, weight: &FrozenWeight) -> Result<Tensor<2>, KernelError> {
     check("linear", "width of weight", x.dims()[1], weight.dims()[1])?;
-    Ok(match weight.packed_for(&x) {
-        Some(packed) => ops::linear(x, packed),
-        None => reference(x, weight.dense_or_unpacked()),
+    if let Some(packed) = weight.packed_for(&x) {
+        return Ok(ops::linear(x, packed));
+    }
+    let weight = weight.dense_or_unpacked();
+    let has_kernel = crate::is_gpu(&x) && x.dtype() == weight.dtype();
+    Ok(if has_kernel && !weight.is_tracked() {
+        ops::dense_linear(x, weight)
+    } else {
+        reference(x, weight)
     })
 }
 

@@ -81,11 +81,7 @@ fn kernel<F: Float, N: Size>(
 }
 
 #[cube]
-fn capped<N: Size>(
-    v: Vector<f32, N>,
-    cap: f32,
-    #[comptime] with_cap: bool,
-) -> Vector<f32, N> {
+fn capped<N: Size>(v: Vector<f32, N>, cap: f32, #[comptime] with_cap: bool) -> Vector<f32, N> {
     if comptime!(with_cap) {
         let cap = Vector::<f32, N>::new(cap);
         (v / cap).tanh() * cap

@@ -1,10 +1,10 @@
 use burn::backend::Cube;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, FloatDType, Shape, Slice};
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::Dense;
+use super::product::product;
 use super::{T, adamw, cross_entropy, dropout, sum_of_squares};
 use crate::adamw::AdamWStep;
 use crate::linear::Dropout;
@@ -12,12 +12,6 @@ use crate::ops::{DenseBackward, DenseLoraState, DenseOps};
 
 /// Logits that are in memory at once.
 const MOST_LOGITS: usize = 1 << 28;
-
-fn product(lhs: T, rhs: T, dtype: DType) -> T {
-    // The shapes fit, so the set-up finds a kernel: the plain one takes every shape.
-    #[allow(clippy::expect_used)]
-    matmul(lhs, rhs, None, MatmulStrategy::default(), dtype).expect("shapes were checked")
-}
 
 fn transposed(tensor: T) -> T {
     Cube::float_transpose(tensor)
@@ -36,14 +30,12 @@ fn rows(tensor: T, from: usize, to: usize) -> T {
 }
 
 impl DenseOps for Cube {
-    fn dense_lora_linear(
-        x: T,
-        weight: T,
-        a: T,
-        b: T,
-        scale: f64,
-        dropout: Option<Dropout>,
-    ) -> T {
+    fn dense_linear(x: T, weight: T) -> T {
+        let dtype = x.dtype;
+        product(x, transposed(weight), dtype)
+    }
+
+    fn dense_lora_linear(x: T, weight: T, a: T, b: T, scale: f64, dropout: Option<Dropout>) -> T {
         Self::dense_lora_linear_with_low(x, weight, a, b, scale, dropout).0
     }
 
@@ -56,13 +48,7 @@ impl DenseOps for Cube {
         losses(hidden, weight, &targets, softcap, false).0
     }
 
-    fn adamw(
-        parameter: T,
-        exp_avg: T,
-        exp_avg_sq: T,
-        gradient: T,
-        step: AdamWStep,
-    ) -> (T, T, T) {
+    fn adamw(parameter: T, exp_avg: T, exp_avg_sq: T, gradient: T, step: AdamWStep) -> (T, T, T) {
         let [parameter, exp_avg, exp_avg_sq] =
             adamw::launch([parameter, exp_avg, exp_avg_sq, gradient], &step);
         (parameter, exp_avg, exp_avg_sq)
@@ -74,6 +60,11 @@ impl DenseOps for Cube {
 }
 
 impl DenseBackward for Cube {
+    fn dense_linear_backward(dy: T, weight: T) -> T {
+        let dtype = dy.dtype;
+        product(dy, weight, dtype)
+    }
+
     fn dense_lora_linear_with_low(
         x: T,
         weight: T,
@@ -128,8 +119,8 @@ impl DenseBackward for Cube {
         let shape = hidden.meta.shape().clone();
         let (device, dtype) = (hidden.device.clone(), hidden.dtype);
         let (losses, grad) = losses(hidden, weight, &targets, softcap, true);
-        let grad = grad
-            .unwrap_or_else(|| Cube::float_zeros(shape, &device, FloatDType::from(dtype)));
+        let grad =
+            grad.unwrap_or_else(|| Cube::float_zeros(shape, &device, FloatDType::from(dtype)));
         (losses, grad)
     }
 

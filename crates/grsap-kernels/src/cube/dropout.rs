@@ -28,10 +28,7 @@ fn kernel<F: Float, N: Size>(
             z *= 0x846C_A68Bu32;
             z ^= z >> 16u32;
             if z >= threshold {
-                out.insert(
-                    i,
-                    F::cast_from(f32::cast_from(value.extract(i)) * kept),
-                );
+                out.insert(i, F::cast_from(f32::cast_from(value.extract(i)) * kept));
             }
         }
         y[at] = out;

@@ -6,12 +6,7 @@ use super::row_sum::{lane_sum, row_sum};
 
 /// One cube for a whole tensor, so that the order of the sum is always the same.
 #[cube(launch)]
-fn kernel<N: Size>(
-    x: &[Vector<f32, N>],
-    sums: &mut [f32],
-    place: usize,
-    #[comptime] units: usize,
-) {
+fn kernel<N: Size>(x: &[Vector<f32, N>], sums: &mut [f32], place: usize, #[comptime] units: usize) {
     let mut scratch = Shared::<[f32]>::new_slice(units);
     let mut sum = 0.0f32;
     let mut i = UNIT_POS as usize;

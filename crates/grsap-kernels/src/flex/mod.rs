@@ -18,9 +18,7 @@ use matmul::{Store, nn, nt, tn};
 pub(crate) use packed::PackedWeight;
 
 use crate::linear::Dropout;
-use crate::ops::{
-    AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps,
-};
+use crate::ops::{AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps};
 use crate::segment::{AttentionShape, Segment};
 
 type T = FloatTensor<Flex>;

@@ -15,6 +15,8 @@ use crate::linear::{Dropout, LoraWeights};
 /// Shapes have been checked. Weights have the type of the input, factors are f32.
 #[backend_extension(Cube: cfg(feature = "cube"), Autodiff)]
 pub(crate) trait DenseOps: Backend {
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn dense_lora_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -50,6 +52,9 @@ pub(crate) trait DenseOps: Backend {
 
 /// What the backward passes need of the backend below the autodiff one.
 pub(crate) trait DenseBackward: DenseOps {
+    fn dense_linear_backward(dy: FloatTensor<Self>, weight: FloatTensor<Self>)
+    -> FloatTensor<Self>;
+
     /// The result and `dropout(x) · aᵀ`.
     fn dense_lora_linear_with_low(
         x: FloatTensor<Self>,
@@ -90,6 +95,13 @@ pub(crate) struct DenseLoraState<B: Backend> {
     pub(crate) low: FloatTensor<B>,
     pub(crate) scale: f64,
     pub(crate) dropout: Option<Dropout>,
+}
+
+pub(crate) fn dense_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::dense_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+    ))
 }
 
 pub(crate) fn dense_lora_linear(
@@ -146,6 +158,23 @@ pub(crate) fn add_sum_of_squares(sums: Tensor<1>, x: Tensor<2>, place: usize) ->
 }
 
 impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        backward!(
+            DenseBackward,
+            DenseLinear,
+            1,
+            FloatTensor<B>,
+            |weight, dy| [B::dense_linear_backward(dy, weight)]
+        );
+
+        let node = x.node();
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        match DenseLinear.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(weight.clone(), B::dense_linear(x, weight)),
+            OpsKind::UnTracked(prep) => prep.finish(B::dense_linear(x, weight)),
+        }
+    }
+
     fn dense_lora_linear(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -127,7 +127,9 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self> {
-        backward!(FusedBackward, RmsNorm,
+        backward!(
+            FusedBackward,
+            RmsNorm,
             1,
             (FloatTensor<B>, FloatTensor<B>, f64),
             |state, dy| {
@@ -153,7 +155,9 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         sin: FloatTensor<Self>,
         inverse: bool,
     ) -> FloatTensor<Self> {
-        backward!(FusedBackward, Rotary,
+        backward!(
+            FusedBackward,
+            Rotary,
             1,
             (FloatTensor<B>, FloatTensor<B>, bool),
             |state, dy| {
@@ -175,10 +179,16 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 
     fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        backward!(FusedBackward, Swiglu, 2, (FloatTensor<B>, FloatTensor<B>), |state, dy| {
-            let (gate, up) = state;
-            B::swiglu_backward(gate, up, dy)
-        });
+        backward!(
+            FusedBackward,
+            Swiglu,
+            2,
+            (FloatTensor<B>, FloatTensor<B>),
+            |state, dy| {
+                let (gate, up) = state;
+                B::swiglu_backward(gate, up, dy)
+            }
+        );
 
         let nodes = [gate.node(), up.node()];
         let (gate, up) = (gate.into_primitive(), up.into_primitive());
@@ -198,9 +208,13 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         shape: AttentionShape,
         segments: Vec<Segment>,
     ) -> FloatTensor<Self> {
-        backward!(FusedBackward, Attention, 3, AttentionState<B>, |state, dy| {
-            B::attention_backward(state, dy)
-        });
+        backward!(
+            FusedBackward,
+            Attention,
+            3,
+            AttentionState<B>,
+            |state, dy| { B::attention_backward(state, dy) }
+        );
 
         let nodes = [q.node(), k.node(), v.node()];
         let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());

@@ -7,7 +7,9 @@ mod packed;
 
 #[cfg(feature = "cube")]
 pub(crate) use dense::{DenseBackward, DenseLoraState, DenseOps};
-pub(crate) use dense::{adamw, add_sum_of_squares, dense_linear_cross_entropy, dense_lora_linear};
+pub(crate) use dense::{
+    adamw, add_sum_of_squares, dense_linear, dense_linear_cross_entropy, dense_lora_linear,
+};
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use fused::{AttentionState, FusedBackward, FusedOps};
 pub(crate) use fused::{attention, rms_norm, rotary, swiglu};

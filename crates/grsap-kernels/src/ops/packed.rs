@@ -125,9 +125,9 @@ pub(crate) fn write_rows(buffer: Tensor<2>, values: Tensor<2>, rows: Vec<usize>)
 
 impl<B: PackedBackward, C: CheckpointStrategy> PackedOps for Autodiff<B, C> {
     fn fused_linear(x: FloatTensor<Self>, weight: PackedWeight) -> FloatTensor<Self> {
-        backward!(PackedBackward, Linear, 1, PackedWeight, |weight, dy| [B::linear_backward(
-            dy, weight
-        )]);
+        backward!(PackedBackward, Linear, 1, PackedWeight, |weight, dy| [
+            B::linear_backward(dy, weight)
+        ]);
 
         let node = x.node();
         let x = x.into_primitive();
@@ -181,12 +181,18 @@ impl<B: PackedBackward, C: CheckpointStrategy> PackedOps for Autodiff<B, C> {
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self> {
-        backward!(PackedBackward, LinearCrossEntropy, 1, FloatTensor<B>, |grad, dy| {
-            // Row i of `grad` is the gradient of loss i alone.
-            let n = burn::backend::TensorMetadata::shape(&dy).num_elements();
-            let dy = B::float_reshape(dy, burn::tensor::Shape::new([n, 1]));
-            [B::float_mul(grad, dy)]
-        });
+        backward!(
+            PackedBackward,
+            LinearCrossEntropy,
+            1,
+            FloatTensor<B>,
+            |grad, dy| {
+                // Row i of `grad` is the gradient of loss i alone.
+                let n = burn::backend::TensorMetadata::shape(&dy).num_elements();
+                let dy = B::float_reshape(dy, burn::tensor::Shape::new([n, 1]));
+                [B::float_mul(grad, dy)]
+            }
+        );
 
         let node = hidden.node();
         let hidden = hidden.into_primitive();

@@ -66,8 +66,7 @@ pub(super) fn query_gradient<F: Float, N: Size>(
     let mut queries = Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.row, 32usize);
     let mut gradients = Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.row, 32usize);
     let mut keys = Shared::<[F]>::new_aligned_slice(tiles.keys * tiles.row, 32usize);
-    let mut products =
-        Shared::<[f32]>::new_aligned_slice(tiles.queries * tiles.score_row, 32usize);
+    let mut products = Shared::<[f32]>::new_aligned_slice(tiles.queries * tiles.score_row, 32usize);
     let mut by_scores =
         Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.probability_row, 32usize);
 
@@ -79,10 +78,28 @@ pub(super) fn query_gradient<F: Float, N: Size>(
     let score_row = comptime!(tiles.score_row);
 
     load::<F, N>(
-        q, key_rows, row0, valid, width, column0, &mut queries, true, tiles.queries, tiles,
+        q,
+        key_rows,
+        row0,
+        valid,
+        width,
+        column0,
+        &mut queries,
+        true,
+        tiles.queries,
+        tiles,
     );
     load::<F, N>(
-        dy, key_rows, row0, valid, width, column0, &mut gradients, true, tiles.queries, tiles,
+        dy,
+        key_rows,
+        row0,
+        valid,
+        width,
+        column0,
+        &mut gradients,
+        true,
+        tiles.queries,
+        tiles,
     );
     let mut log_sum = Array::<f32>::new(rows);
     let mut along = Array::<f32>::new(rows);
@@ -104,7 +121,15 @@ pub(super) fn query_gradient<F: Float, N: Size>(
         let left = min(num_keys - first, comptime!(tiles.keys).runtime());
         sync_cube();
         load::<F, N>(
-            k, key_rows, key0 + first, left, kv_width, kv_column0, &mut keys, false, tiles.keys,
+            k,
+            key_rows,
+            key0 + first,
+            left,
+            kv_width,
+            kv_column0,
+            &mut keys,
+            false,
+            tiles.keys,
             tiles,
         );
         sync_cube();
@@ -117,9 +142,7 @@ pub(super) fn query_gradient<F: Float, N: Size>(
             for j in 0..columns {
                 let column = lane + j * LANES;
                 let mut weight = 0.0f32;
-                if row < valid
-                    && sees(position0 + row, first + column, num_keys, window, tiles)
-                {
+                if row < valid && sees(position0 + row, first + column, num_keys, window, tiles) {
                     let x = logit(products[row * score_row + column], scale, cap, tiles);
                     weight = (x - log_sum[i]).exp() * slope(x, scale, cap, tiles);
                 }
@@ -128,14 +151,30 @@ pub(super) fn query_gradient<F: Float, N: Size>(
         }
         sync_cube();
         load::<F, N>(
-            v, key_rows, key0 + first, left, kv_width, kv_column0, &mut keys, false, tiles.keys,
+            v,
+            key_rows,
+            key0 + first,
+            left,
+            kv_width,
+            kv_column0,
+            &mut keys,
+            false,
+            tiles.keys,
             tiles,
         );
         sync_cube();
         scores::<F>(&gradients, &keys, &mut products, tiles);
         sync_cube();
         load::<F, N>(
-            k, key_rows, key0 + first, left, kv_width, kv_column0, &mut keys, false, tiles.keys,
+            k,
+            key_rows,
+            key0 + first,
+            left,
+            kv_width,
+            kv_column0,
+            &mut keys,
+            false,
+            tiles.keys,
             tiles,
         );
         #[unroll]
@@ -146,8 +185,7 @@ pub(super) fn query_gradient<F: Float, N: Size>(
                 let column = lane + j * LANES;
                 let by_score =
                     weights[i * columns + j] * (products[row * score_row + column] - along[i]);
-                by_scores[row * comptime!(tiles.probability_row) + column] =
-                    F::cast_from(by_score);
+                by_scores[row * comptime!(tiles.probability_row) + column] = F::cast_from(by_score);
             }
         }
         sync_cube();
@@ -207,8 +245,7 @@ pub(super) fn key_gradient<F: Float, N: Size>(
     let mut values = Shared::<[F]>::new_aligned_slice(tiles.keys * tiles.row, 32usize);
     let mut queries = Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.row, 32usize);
     let mut gradients = Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.row, 32usize);
-    let mut products =
-        Shared::<[f32]>::new_aligned_slice(tiles.queries * tiles.score_row, 32usize);
+    let mut products = Shared::<[f32]>::new_aligned_slice(tiles.queries * tiles.score_row, 32usize);
     let mut weighted =
         Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.probability_row, 32usize);
 
@@ -221,12 +258,28 @@ pub(super) fn key_gradient<F: Float, N: Size>(
     let probability_row = comptime!(tiles.probability_row);
 
     load::<F, N>(
-        k, key_rows, key0 + first_key, valid_keys, kv_width, kv_column0, &mut keys, false,
-        tiles.keys, tiles,
+        k,
+        key_rows,
+        key0 + first_key,
+        valid_keys,
+        kv_width,
+        kv_column0,
+        &mut keys,
+        false,
+        tiles.keys,
+        tiles,
     );
     load::<F, N>(
-        v, key_rows, key0 + first_key, valid_keys, kv_width, kv_column0, &mut values, false,
-        tiles.keys, tiles,
+        v,
+        key_rows,
+        key0 + first_key,
+        valid_keys,
+        kv_width,
+        kv_column0,
+        &mut values,
+        false,
+        tiles.keys,
+        tiles,
     );
 
     // Query i is at the position `ahead + i` of its keys.
@@ -261,12 +314,28 @@ pub(super) fn key_gradient<F: Float, N: Size>(
             let valid = min(num_queries - first, comptime!(tiles.queries).runtime());
             sync_cube();
             load::<F, N>(
-                q, key_rows, row0 + first, valid, width, column0, &mut queries, true,
-                tiles.queries, tiles,
+                q,
+                key_rows,
+                row0 + first,
+                valid,
+                width,
+                column0,
+                &mut queries,
+                true,
+                tiles.queries,
+                tiles,
             );
             load::<F, N>(
-                dy, key_rows, row0 + first, valid, width, column0, &mut gradients, true,
-                tiles.queries, tiles,
+                dy,
+                key_rows,
+                row0 + first,
+                valid,
+                width,
+                column0,
+                &mut gradients,
+                true,
+                tiles.queries,
+                tiles,
             );
             sync_cube();
             scores::<F>(&queries, &keys, &mut products, tiles);

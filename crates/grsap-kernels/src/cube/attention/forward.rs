@@ -40,8 +40,7 @@ pub(super) fn forward<F: Float, N: Size>(
 
     let mut queries = Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.row, 32usize);
     let mut keys = Shared::<[F]>::new_aligned_slice(tiles.keys * tiles.row, 32usize);
-    let mut products =
-        Shared::<[f32]>::new_aligned_slice(tiles.queries * tiles.score_row, 32usize);
+    let mut products = Shared::<[f32]>::new_aligned_slice(tiles.queries * tiles.score_row, 32usize);
     let mut probabilities =
         Shared::<[F]>::new_aligned_slice(tiles.queries * tiles.probability_row, 32usize);
     let mut sums = Shared::<[f32]>::new_slice(tiles.queries);
@@ -185,9 +184,7 @@ pub(super) fn forward<F: Float, N: Size>(
             for j in 0..columns {
                 let column = lane + j * LANES;
                 let mut p = 0.0f32;
-                if row < valid
-                    && sees(position0 + row, first + column, num_keys, window, tiles)
-                {
+                if row < valid && sees(position0 + row, first + column, num_keys, window, tiles) {
                     let x = logit(products[row * score_row + column], scale, cap, tiles);
                     p = (x - sums[row]).exp();
                 }

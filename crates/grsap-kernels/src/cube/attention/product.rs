@@ -152,8 +152,16 @@ impl Accumulator {
     ) {
         let row = comptime!(tiles.row);
         let a_row = comptime!(tiles.probability_row);
-        let rows = comptime!(if transposed { tiles.keys } else { tiles.queries });
-        let depth = comptime!(if transposed { tiles.queries } else { tiles.keys });
+        let rows = comptime!(if transposed {
+            tiles.keys
+        } else {
+            tiles.queries
+        });
+        let depth = comptime!(if transposed {
+            tiles.queries
+        } else {
+            tiles.keys
+        });
         let group = UNIT_POS as usize / LANES;
         if comptime!(tiles.tensor_cores) {
             let first = group * EDGE;
