@@ -31,7 +31,7 @@ pub fn attention(
     if q.dims()[0] == 0 {
         return Ok(q);
     }
-    if crate::is_fused(&q) {
+    if crate::has_fused(&q) {
         return Ok(ops::attention(q, k, v, shape, segments.to_vec()));
     }
     Ok(reference(q, k, v, shape, segments))

@@ -5,7 +5,7 @@ use crate::ops;
 use crate::weight::FrozenWeight;
 
 /// The negative log-likelihood of one target token for each row, from the last hidden state and
-/// the head's weight, without ever holding `[tokens, vocab]` logits on the CPU.
+/// the head's weight, without ever holding `[tokens, vocab]` logits.
 ///
 /// Pass only the rows that have a target: a masked row then costs nothing.
 ///
@@ -44,9 +44,16 @@ pub fn linear_cross_entropy(
         let what = "softcap";
         return Err(KernelError::NotPositive { op, what });
     }
-    Ok(match weight.packed_for(&hidden) {
-        Some(packed) => ops::linear_cross_entropy(hidden, packed, targets.to_vec(), softcap),
-        None => reference(hidden, weight.to_tensor(), targets, softcap),
+    if let Some(packed) = weight.packed_for(&hidden) {
+        let targets = targets.to_vec();
+        return Ok(ops::linear_cross_entropy(hidden, packed, targets, softcap));
+    }
+    let weight = weight.dense_or_unpacked();
+    let has_kernel = crate::is_gpu(&hidden) && hidden.dtype() == weight.dtype();
+    Ok(if has_kernel && !weight.is_tracked() {
+        ops::dense_linear_cross_entropy(hidden, weight, targets.to_vec(), softcap)
+    } else {
+        reference(hidden, weight, targets, softcap)
     })
 }
 

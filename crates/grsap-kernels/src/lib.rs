@@ -1,8 +1,8 @@
 //! The tensor operations that a decoder spends its time in, on any Burn device.
 //!
 //! Every operation has a *reference* in plain tensor operations, which runs and differentiates on
-//! every backend, and a fused version for the CPU (Burn's Flex backend, `f32`) with a hand-written
-//! backward pass. The public functions choose by the device of their input; [`mod@reference`] names
+//! every backend, and fused versions with hand-written backward passes: for the CPU (Burn's Flex
+//! backend, `f32`), and as CubeCL kernels for GPUs (CUDA, wgpu; `f32`, `f16`, `bf16`). The public functions choose by the device of their input; [`mod@reference`] names
 //! the plain versions.
 //!
 //! Sequences are not padded: all tokens of a batch stand one after another in `[tokens, width]`
@@ -20,6 +20,7 @@
 //! # Ok::<(), grsap_kernels::KernelError>(())
 //! ```
 
+mod adamw;
 mod attention;
 mod cross_entropy;
 mod error;
@@ -29,12 +30,16 @@ mod rms_norm;
 mod rotary;
 mod rows;
 mod segment;
+mod sum_of_squares;
 mod swiglu;
 mod weight;
 
+#[cfg(feature = "cube")]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 
+pub use adamw::{AdamWState, AdamWStep, adamw};
 pub use attention::attention;
 pub use cross_entropy::linear_cross_entropy;
 pub use error::KernelError;
@@ -43,12 +48,14 @@ pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use rows::write_rows;
 pub use segment::{AttentionShape, Segment};
+pub use sum_of_squares::sums_of_squares;
 pub use swiglu::swiglu;
 pub use weight::{FrozenWeight, WeightFormat};
 
 /// The operations in plain tensor operations: the definition that the fused versions are tested
 /// against, and what runs where there is no fused version.
 pub mod reference {
+    pub use crate::adamw::reference as adamw;
     pub use crate::attention::reference as attention;
     pub use crate::cross_entropy::reference as linear_cross_entropy;
     pub use crate::linear::{lora_reference as lora_linear, reference as linear};
@@ -68,7 +75,30 @@ fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
     }
     #[cfg(not(feature = "flex"))]
     {
+        let _ = x;
+        false
+    }
+}
+
+/// Whether the GPU kernels take these inputs.
+fn is_gpu<const D: usize>(x: &Tensor<D>) -> bool {
+    #[cfg(feature = "cube")]
+    {
+        use burn::backend::DispatchDevice;
+        matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
+            && matches!(
+                x.device().without_autodiff().as_dispatch(),
+                DispatchDevice::Cube(_)
+            )
+    }
+    #[cfg(not(feature = "cube"))]
+    {
         let _ = (x, DType::F32);
         false
     }
+}
+
+/// Whether there is any of the two.
+fn has_fused<const D: usize>(x: &Tensor<D>) -> bool {
+    is_fused(x) || is_gpu(x)
 }

@@ -17,9 +17,15 @@ use crate::weight::FrozenWeight;
 /// When the inner widths differ.
 pub fn linear(x: Tensor<2>, weight: &FrozenWeight) -> Result<Tensor<2>, KernelError> {
     check("linear", "width of weight", x.dims()[1], weight.dims()[1])?;
-    Ok(match weight.packed_for(&x) {
-        Some(packed) => ops::linear(x, packed),
-        None => reference(x, weight.to_tensor()),
+    if let Some(packed) = weight.packed_for(&x) {
+        return Ok(ops::linear(x, packed));
+    }
+    let weight = weight.dense_or_unpacked();
+    let has_kernel = crate::is_gpu(&x) && x.dtype() == weight.dtype();
+    Ok(if has_kernel && !weight.is_tracked() {
+        ops::dense_linear(x, weight)
+    } else {
+        reference(x, weight)
     })
 }
 
@@ -51,12 +57,15 @@ impl Dropout {
         z ^= (z >> 15) ^ (self.seed >> 32) as u32;
         z = z.wrapping_mul(0x846C_A68B);
         z ^= z >> 16;
+        let (threshold, kept) = self.threshold_and_kept();
+        if z < threshold { 0.0 } else { kept }
+    }
+
+    /// Hashes below the first drop an element; the others multiply it by the second.
+    #[inline(always)]
+    pub(crate) fn threshold_and_kept(&self) -> (u32, f32) {
         let threshold = (self.p * 4_294_967_296.0) as u32;
-        if z < threshold {
-            0.0
-        } else {
-            (1.0 / (1.0 - self.p)) as f32
-        }
+        (threshold, (1.0 / (1.0 - self.p)) as f32)
     }
 
     fn mask(&self, x: &Tensor<2>) -> Tensor<2> {
@@ -108,9 +117,16 @@ pub fn lora_linear(
     check(op, "rows of b", out, b_out)?;
     check(op, "width of b", r, b_r)?;
     let dropout = dropout.filter(|dropout| dropout.p > 0.0);
-    Ok(match weight.packed_for(&x) {
-        Some(packed) if lora.a.dtype() == DType::F32 => ops::lora_linear(x, packed, lora, dropout),
-        _ => lora_reference(x, weight.to_tensor(), lora, dropout),
+    let f32_factors = lora.a.dtype() == DType::F32 && lora.b.dtype() == DType::F32;
+    if let (Some(packed), true) = (weight.packed_for(&x), f32_factors) {
+        return Ok(ops::lora_linear(x, packed, lora, dropout));
+    }
+    let weight = weight.dense_or_unpacked();
+    let has_kernel = crate::is_gpu(&x) && x.dtype() == weight.dtype() && f32_factors;
+    Ok(if has_kernel && !weight.is_tracked() {
+        ops::dense_lora_linear(x, weight, lora, dropout)
+    } else {
+        lora_reference(x, weight, lora, dropout)
     })
 }
 

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::error::{KernelError, check};
 use crate::ops;
@@ -23,8 +23,8 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Result<Tensor<2>, 
         x.dims()[1],
         weight.dims()[0],
     )?;
-    if crate::is_fused(&x) && !weight.is_tracked() {
-        return Ok(ops::rms_norm(x, weight, eps));
+    if crate::has_fused(&x) && !weight.is_tracked() {
+        return Ok(ops::rms_norm(x, weight.cast(DType::F32), eps));
     }
     Ok(reference(x, weight, eps))
 }
@@ -32,8 +32,8 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Result<Tensor<2>, 
 /// The same in plain tensor operations.
 pub fn reference(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     let dtype = x.dtype();
-    let x = x.cast(burn::tensor::DType::F32);
+    let x = x.cast(DType::F32);
     let mean_square = x.clone().powi_scalar(2).mean_dim(1);
     let normed = x / (mean_square + eps).sqrt();
-    normed.cast(dtype) * weight.unsqueeze()
+    (normed * weight.cast(DType::F32).unsqueeze()).cast(dtype)
 }

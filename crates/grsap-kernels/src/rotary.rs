@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::error::{KernelError, check};
 use crate::ops;
@@ -29,8 +29,8 @@ pub fn rotary(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>) -> Result<Tensor<2>,
         0,
         width.checked_rem(2 * half).unwrap_or(width),
     )?;
-    if crate::is_fused(&x) {
-        return Ok(ops::rotary(x, cos, sin));
+    if crate::has_fused(&x) {
+        return Ok(ops::rotary(x, cos.cast(DType::F32), sin.cast(DType::F32)));
     }
     Ok(reference(x, cos, sin))
 }

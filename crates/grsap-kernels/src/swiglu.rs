@@ -20,7 +20,7 @@ pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Result<Tensor<2>, KernelError> 
     let ([rows, width], [up_rows, up_width]) = (gate.dims(), up.dims());
     check("swiglu", "rows of up", rows, up_rows)?;
     check("swiglu", "width of up", width, up_width)?;
-    if crate::is_fused(&gate) {
+    if crate::has_fused(&gate) {
         return Ok(ops::swiglu(gate, up));
     }
     Ok(reference(gate, up))

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::error::KernelError;
 #[cfg(feature = "flex")]
@@ -14,8 +14,8 @@ pub enum WeightFormat {
     /// Single precision.
     #[default]
     F32,
-    /// Half the memory: the weight is rounded to `bf16` when it is packed, the other factor in
-    /// every product; sums are in `f32`. CPU only.
+    /// Half the memory: the weight is rounded to `bf16`, the other factor in every product too;
+    /// sums are in `f32`. On a GPU everything between the layers is `bf16` as well.
     Bf16,
 }
 
@@ -65,11 +65,13 @@ impl FrozenWeight {
         if let Some(packed) = PackedWeight::new(&values, shape, format, device) {
             return Ok(Self(Form::Packed(packed)));
         }
-        if format != WeightFormat::F32 {
-            return Err(KernelError::Format { format });
-        }
-        let tensor = Tensor::from_data(TensorData::new(values, shape), device);
-        Ok(Self::dense(tensor))
+        let dtype = match format {
+            WeightFormat::F32 => DType::F32,
+            WeightFormat::Bf16 if device.supports_dtype(DType::BF16) => DType::BF16,
+            WeightFormat::Bf16 => return Err(KernelError::Format { format }),
+        };
+        let tensor = Tensor::<2>::from_data(TensorData::new(values, shape), (device, DType::F32));
+        Ok(Self::dense(tensor.cast(dtype)))
     }
 
     /// A weight that stays the tensor that it is: every operation takes its reference.
@@ -96,6 +98,7 @@ impl FrozenWeight {
     /// How it is held.
     pub fn format(&self) -> WeightFormat {
         match &self.0 {
+            Form::Dense(tensor) if tensor.dtype() == DType::BF16 => WeightFormat::Bf16,
             Form::Dense(_) => WeightFormat::F32,
             Form::Packed(packed) => packed.format(),
         }
@@ -109,8 +112,22 @@ impl FrozenWeight {
         }
     }
 
-    /// A copy as a tensor, `[out, in]`, without gradient tracking where it was packed.
+    /// The type that the input of a product with it must have: `f32`, but on GPUs that of the
+    /// weight.
+    pub fn input_dtype(&self) -> DType {
+        match &self.0 {
+            Form::Dense(tensor) => tensor.dtype(),
+            Form::Packed(_) => DType::F32,
+        }
+    }
+
+    /// A copy as an `f32` tensor, `[out, in]`, without gradient tracking where it was packed.
     pub fn to_tensor(&self) -> Tensor<2> {
+        self.dense_or_unpacked().cast(DType::F32)
+    }
+
+    /// As a tensor of the type that it is held in.
+    pub(crate) fn dense_or_unpacked(&self) -> Tensor<2> {
         match &self.0 {
             Form::Dense(tensor) => tensor.as_ref().clone(),
             Form::Packed(packed) => {
@@ -162,7 +179,7 @@ impl FrozenWeight {
         {
             return Self(Form::Packed(packed));
         }
-        Self::dense(tensor)
+        Self::dense(tensor.cast(self.input_dtype()))
     }
 
     /// The packed form, if the fused operations take it with this input.

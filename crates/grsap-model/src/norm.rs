@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use grsap_kernels::{KernelError, rms_norm};
 
 use crate::decoder::vector;
@@ -49,10 +49,13 @@ impl Norm {
         let Some(bias) = &self.bias else {
             return rms_norm(x, self.weight.clone(), self.eps);
         };
+        let dtype = x.dtype();
+        let x = x.cast(DType::F32);
         let centred = x.clone() - x.mean_dim(1);
         let variance = centred.clone().powi_scalar(2).mean_dim(1);
         let normed = centred / (variance + self.eps).sqrt();
-        Ok(normed * self.weight.clone().unsqueeze() + bias.clone().unsqueeze())
+        let y = normed * self.weight.clone().unsqueeze() + bias.clone().unsqueeze();
+        Ok(y.cast(dtype))
     }
 
     /// Normalises every so many columns by themselves as the weight is long.

@@ -18,7 +18,7 @@ use matmul::{Store, nn, nt, tn};
 pub(crate) use packed::PackedWeight;
 
 use crate::linear::Dropout;
-use crate::ops::{FusedBackward, FusedOps, LoraState};
+use crate::ops::{AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps};
 use crate::segment::{AttentionShape, Segment};
 
 type T = FloatTensor<Flex>;
@@ -58,23 +58,6 @@ fn tensor<const D: usize>(data: Vec<f32>, shape: [usize; D]) -> T {
 }
 
 impl FusedOps for Flex {
-    fn fused_linear(x: T, weight: PackedWeight) -> T {
-        let x = Dense::new(x);
-        let (m, [n, _]) = (x.dims().0, weight.shape());
-        tensor(weight.forward(x.data(), m), [m, n])
-    }
-
-    fn fused_lora_linear(
-        x: T,
-        weight: PackedWeight,
-        a: T,
-        b: T,
-        scale: f32,
-        dropout: Option<Dropout>,
-    ) -> T {
-        Self::lora_linear_with_low(x, weight, a, b, scale, dropout).0
-    }
-
     fn fused_rms_norm(x: T, weight: T, eps: f64) -> T {
         let (x, weight) = (Dense::new(x), Dense::new(weight));
         let (rows, width) = x.dims();
@@ -102,6 +85,25 @@ impl FusedOps for Flex {
         let (rows, width) = q.dims();
         let y = attention::forward(q.data(), k.data(), v.data(), shape, &segments);
         tensor(y, [rows, width])
+    }
+}
+
+impl PackedOps for Flex {
+    fn fused_linear(x: T, weight: PackedWeight) -> T {
+        let x = Dense::new(x);
+        let (m, [n, _]) = (x.dims().0, weight.shape());
+        tensor(weight.forward(x.data(), m), [m, n])
+    }
+
+    fn fused_lora_linear(
+        x: T,
+        weight: PackedWeight,
+        a: T,
+        b: T,
+        scale: f32,
+        dropout: Option<Dropout>,
+    ) -> T {
+        Self::lora_linear_with_low(x, weight, a, b, scale, dropout).0
     }
 
     fn fused_linear_cross_entropy(
@@ -142,6 +144,50 @@ fn dropped(x: &[f32], dropout: Option<Dropout>) -> std::borrow::Cow<'_, [f32]> {
 }
 
 impl FusedBackward for Flex {
+    fn rms_norm_backward(x: T, weight: T, dy: T, eps: f64) -> T {
+        let (x, weight, dy) = (Dense::new(x), Dense::new(weight), Dense::new(dy));
+        let (rows, width) = x.dims();
+        let dx = elementwise::rms_norm_backward(x.data(), weight.data(), dy.data(), eps as f32);
+        tensor(dx, [rows, width])
+    }
+
+    fn swiglu_backward(gate: T, up: T, dy: T) -> [T; 2] {
+        let (gate, up, dy) = (Dense::new(gate), Dense::new(up), Dense::new(dy));
+        let (rows, width) = gate.dims();
+        let (dgate, dup) = elementwise::swiglu_backward(gate.data(), up.data(), dy.data());
+        [tensor(dgate, [rows, width]), tensor(dup, [rows, width])]
+    }
+
+    fn attention_with_state(
+        q: T,
+        k: T,
+        v: T,
+        shape: AttentionShape,
+        segments: Vec<Segment>,
+    ) -> (T, Vec<T>) {
+        (Self::fused_attention(q, k, v, shape, segments), Vec::new())
+    }
+
+    fn attention_backward(state: AttentionState<Self>, dy: T) -> [T; 3] {
+        let [q, k, v, dy] = [state.q, state.k, state.v, dy].map(Dense::new);
+        let ((rows, width), (kv_rows, kv_width)) = (q.dims(), k.dims());
+        let (dq, dk, dv) = attention::backward(
+            q.data(),
+            k.data(),
+            v.data(),
+            dy.data(),
+            state.shape,
+            &state.segments,
+        );
+        [
+            tensor(dq, [rows, width]),
+            tensor(dk, [kv_rows, kv_width]),
+            tensor(dv, [kv_rows, kv_width]),
+        ]
+    }
+}
+
+impl PackedBackward for Flex {
     fn linear_backward(dy: T, weight: PackedWeight) -> T {
         let dy = Dense::new(dy);
         let (m, [_, k]) = (dy.dims().0, weight.shape());
@@ -231,39 +277,6 @@ impl FusedBackward for Flex {
         let db = matmul::transposed(&db_t, r, n);
 
         [tensor(dx, [m, k]), tensor(da, [r, k]), tensor(db, [n, r])]
-    }
-
-    fn rms_norm_backward(x: T, weight: T, dy: T, eps: f64) -> T {
-        let (x, weight, dy) = (Dense::new(x), Dense::new(weight), Dense::new(dy));
-        let (rows, width) = x.dims();
-        let dx = elementwise::rms_norm_backward(x.data(), weight.data(), dy.data(), eps as f32);
-        tensor(dx, [rows, width])
-    }
-
-    fn swiglu_backward(gate: T, up: T, dy: T) -> [T; 2] {
-        let (gate, up, dy) = (Dense::new(gate), Dense::new(up), Dense::new(dy));
-        let (rows, width) = gate.dims();
-        let (dgate, dup) = elementwise::swiglu_backward(gate.data(), up.data(), dy.data());
-        [tensor(dgate, [rows, width]), tensor(dup, [rows, width])]
-    }
-
-    fn attention_backward(
-        q: T,
-        k: T,
-        v: T,
-        dy: T,
-        shape: AttentionShape,
-        segments: Vec<Segment>,
-    ) -> [T; 3] {
-        let (q, k, v, dy) = (Dense::new(q), Dense::new(k), Dense::new(v), Dense::new(dy));
-        let ((rows, width), (kv_rows, kv_width)) = (q.dims(), k.dims());
-        let (dq, dk, dv) =
-            attention::backward(q.data(), k.data(), v.data(), dy.data(), shape, &segments);
-        [
-            tensor(dq, [rows, width]),
-            tensor(dk, [kv_rows, kv_width]),
-            tensor(dv, [kv_rows, kv_width]),
-        ]
     }
 
     fn linear_cross_entropy_with_grad(

@@ -145,10 +145,7 @@ impl Decoder {
         let embedding = weight(names.embedding);
         let (head, embedding) = match config.tie_word_embeddings {
             true => (embedding, None),
-            false => (
-                HEAD.to_owned(),
-                Some(matrix(source, &embedding, [vocab, hidden], device)?),
-            ),
+            false => (HEAD.to_owned(), Some(embedding)),
         };
         let form = ProjectionForm {
             bias: false,
@@ -157,6 +154,10 @@ impl Decoder {
         };
         // The largest matrix first: packing holds it twice for a moment.
         let lm_head = frozen(source, &head, [vocab, hidden], form, device)?;
+        let embedding = embedding
+            .map(|name| matrix(source, &name, [vocab, hidden], device))
+            .transpose()?
+            .map(|table| table.cast(lm_head.input_dtype()));
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::load(source, config, family, index, (device, format)))
             .collect::<Result<_, _>>()?;
@@ -328,7 +329,10 @@ impl Decoder {
             x = x * (self.config.hidden_size as f64).sqrt();
         }
         match &self.positions {
-            Some(table) => Ok(x + rows(table, op, "position", input.positions.iter().copied())?),
+            Some(table) => {
+                let positions = input.positions.iter().copied();
+                Ok(x.clone() + rows(table, op, "position", positions)?.cast(x.dtype()))
+            }
             None => Ok(x),
         }
     }

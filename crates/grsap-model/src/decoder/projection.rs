@@ -142,7 +142,10 @@ impl Projection {
             }
         };
         Ok(match &self.bias {
-            Some(bias) => y + bias.clone().unsqueeze(),
+            Some(bias) => {
+                let bias = bias.clone().cast(y.dtype());
+                y + bias.unsqueeze()
+            }
             None => y,
         })
     }

@@ -1,0 +1,177 @@
+use burn::backend::Cube;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, FloatDType, Shape, Slice};
+use burn_cubecl::tensor::CubeTensor;
+
+use super::launch::Dense;
+use super::product::product;
+use super::{T, adamw, cross_entropy, dropout, sum_of_squares};
+use crate::adamw::AdamWStep;
+use crate::linear::Dropout;
+use crate::ops::{DenseBackward, DenseLoraState, DenseOps};
+
+/// Logits that are in memory at once.
+const MOST_LOGITS: usize = 1 << 28;
+
+fn transposed(tensor: T) -> T {
+    Cube::float_transpose(tensor)
+}
+
+fn cast(tensor: T, dtype: DType) -> T {
+    if tensor.dtype == dtype {
+        tensor
+    } else {
+        Cube::float_cast(tensor, FloatDType::from(dtype))
+    }
+}
+
+fn rows(tensor: T, from: usize, to: usize) -> T {
+    Cube::float_slice(tensor, &[Slice::from(from..to)])
+}
+
+impl DenseOps for Cube {
+    fn dense_linear(x: T, weight: T) -> T {
+        let dtype = x.dtype;
+        product(x, transposed(weight), dtype)
+    }
+
+    fn dense_lora_linear(x: T, weight: T, a: T, b: T, scale: f64, dropout: Option<Dropout>) -> T {
+        Self::dense_lora_linear_with_low(x, weight, a, b, scale, dropout).0
+    }
+
+    fn dense_linear_cross_entropy(
+        hidden: T,
+        weight: T,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> T {
+        losses(hidden, weight, &targets, softcap, false).0
+    }
+
+    fn adamw(parameter: T, exp_avg: T, exp_avg_sq: T, gradient: T, step: AdamWStep) -> (T, T, T) {
+        let [parameter, exp_avg, exp_avg_sq] =
+            adamw::launch([parameter, exp_avg, exp_avg_sq, gradient], &step);
+        (parameter, exp_avg, exp_avg_sq)
+    }
+
+    fn add_sum_of_squares(sums: T, x: T, place: usize) -> T {
+        sum_of_squares::launch(sums, x, place)
+    }
+}
+
+impl DenseBackward for Cube {
+    fn dense_linear_backward(dy: T, weight: T) -> T {
+        let dtype = dy.dtype;
+        product(dy, weight, dtype)
+    }
+
+    fn dense_lora_linear_with_low(
+        x: T,
+        weight: T,
+        a: T,
+        b: T,
+        scale: f64,
+        dropout: Option<Dropout>,
+    ) -> (T, T) {
+        let dtype = x.dtype;
+        let y = product(x.clone(), transposed(weight), dtype);
+        let x = dropped(x, dropout);
+        let low = product(x, transposed(cast(a, dtype)), dtype);
+        let b = cast(Cube::float_mul_scalar(b, scale.into()), dtype);
+        let adapted = product(low.clone(), transposed(b), dtype);
+        (Cube::float_add(y, adapted), low)
+    }
+
+    fn dense_lora_linear_backward(
+        state: DenseLoraState<Self>,
+        dy: T,
+        with_dx: bool,
+    ) -> (Option<T>, [T; 2]) {
+        let DenseLoraState {
+            x,
+            weight,
+            a,
+            b,
+            low,
+            scale,
+            dropout,
+        } = state;
+        let dtype = x.dtype;
+        let b = cast(Cube::float_mul_scalar(b, scale.into()), dtype);
+        let dlow = product(dy.clone(), b, dtype);
+        let input = dropped(x, dropout);
+        let da = product(transposed(dlow.clone()), input, DType::F32);
+        let db = product(transposed(dy.clone()), low, DType::F32);
+        let db = Cube::float_mul_scalar(db, scale.into());
+        let dx = with_dx.then(|| {
+            let adapted = dropped(product(dlow, cast(a, dtype), dtype), dropout);
+            Cube::float_add(product(dy, weight, dtype), adapted)
+        });
+        (dx, [da, db])
+    }
+
+    fn dense_linear_cross_entropy_with_grad(
+        hidden: T,
+        weight: T,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> (T, T) {
+        let shape = hidden.meta.shape().clone();
+        let (device, dtype) = (hidden.device.clone(), hidden.dtype);
+        let (losses, grad) = losses(hidden, weight, &targets, softcap, true);
+        let grad =
+            grad.unwrap_or_else(|| Cube::float_zeros(shape, &device, FloatDType::from(dtype)));
+        (losses, grad)
+    }
+
+    fn scale_rows(grad: T, dy: T) -> T {
+        let n = dy.meta.shape().num_elements();
+        let dtype = grad.dtype;
+        let dy = cast(Cube::float_reshape(dy, Shape::new([n, 1])), dtype);
+        Cube::float_mul(grad, dy)
+    }
+}
+
+fn dropped(x: CubeTensor, dropout: Option<Dropout>) -> CubeTensor {
+    match dropout {
+        Some(dropout) => dropout::launch(x, dropout),
+        None => x,
+    }
+}
+
+/// The losses and, if asked for, the gradient by the hidden states, so many rows at a time that
+/// the logits stay small.
+fn losses(
+    hidden: T,
+    weight: T,
+    targets: &[u32],
+    softcap: Option<f32>,
+    with_grad: bool,
+) -> (T, Option<T>) {
+    let n = targets.len();
+    let dtype = hidden.dtype;
+    let vocab = weight.meta.shape()[0];
+    if n == 0 {
+        return (Dense::new(hidden).empty([0], DType::F32), None);
+    }
+    let at_once = (MOST_LOGITS / vocab.max(1)).clamp(1, n);
+    let (mut losses, mut grads) = (Vec::new(), Vec::new());
+    for (index, targets) in targets.chunks(at_once).enumerate() {
+        let from = index * at_once;
+        let part = rows(hidden.clone(), from, from + targets.len());
+        let logits = product(part, transposed(weight.clone()), dtype);
+        let (loss, grad) = cross_entropy::launch(logits, targets, softcap, with_grad);
+        losses.push(loss);
+        if with_grad {
+            grads.push(product(grad, weight.clone(), dtype));
+        }
+    }
+    (joined(losses), with_grad.then(|| joined(grads)))
+}
+
+fn joined(mut parts: Vec<T>) -> T {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Cube::float_cat(parts, 0),
+    }
+}

@@ -1,0 +1,84 @@
+//! The GPU versions, as CubeCL kernels for CUDA and wgpu. Inputs and results are f32, f16 or bf16;
+//! everything is computed in f32. Products of large matrices are Burn's.
+
+// A kernel's body is translated as it stands, and its parameters are the buffers it works on. The
+// public functions check every shape and index before a kernel runs.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::too_many_arguments,
+    clippy::assign_op_pattern,
+    clippy::unnecessary_cast
+)]
+// Launching is unsafe where a buffer's length is stated by hand.
+#![allow(unsafe_code)]
+
+mod adamw;
+mod attention;
+mod cross_entropy;
+mod dense;
+mod dropout;
+mod launch;
+mod product;
+mod rms_norm;
+mod rotary;
+mod row_sum;
+mod sum_of_squares;
+mod swiglu;
+
+use burn::backend::Cube;
+use burn_cubecl::tensor::CubeTensor;
+
+use crate::ops::{AttentionState, FusedBackward, FusedOps};
+use crate::segment::{AttentionShape, Segment};
+
+type T = CubeTensor;
+
+impl FusedOps for Cube {
+    fn fused_rms_norm(x: T, weight: T, eps: f64) -> T {
+        rms_norm::forward(x, weight, eps)
+    }
+
+    fn fused_rotary(x: T, cos: T, sin: T, inverse: bool) -> T {
+        rotary::launch(x, cos, sin, inverse)
+    }
+
+    fn fused_swiglu(gate: T, up: T) -> T {
+        swiglu::forward(gate, up)
+    }
+
+    fn fused_attention(q: T, k: T, v: T, shape: AttentionShape, segments: Vec<Segment>) -> T {
+        attention::forward([q, k, v], shape, &segments).0
+    }
+}
+
+impl FusedBackward for Cube {
+    fn rms_norm_backward(x: T, weight: T, dy: T, eps: f64) -> T {
+        rms_norm::backward(x, weight, dy, eps)
+    }
+
+    fn swiglu_backward(gate: T, up: T, dy: T) -> [T; 2] {
+        swiglu::backward(gate, up, dy)
+    }
+
+    fn attention_with_state(
+        q: T,
+        k: T,
+        v: T,
+        shape: AttentionShape,
+        segments: Vec<Segment>,
+    ) -> (T, Vec<T>) {
+        attention::forward([q, k, v], shape, &segments)
+    }
+
+    fn attention_backward(state: AttentionState<Self>, dy: T) -> [T; 3] {
+        let AttentionState {
+            q,
+            k,
+            v,
+            kept,
+            shape,
+            segments,
+        } = state;
+        attention::backward([q, k, v], kept, dy, shape, &segments)
+    }
+}

@@ -1,0 +1,299 @@
+//! Operations with weights that are tensors, and of the optimiser: GPUs have them.
+
+use burn::backend::autodiff::{
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+use burn::backend::{Autodiff, Backend, Dispatch, backend_extension, tensor::FloatTensor};
+use burn::tensor::Tensor;
+
+use super::backward::backward;
+use crate::adamw::{AdamWState, AdamWStep};
+use crate::linear::{Dropout, LoraWeights};
+
+/// Shapes have been checked. Weights have the type of the input, factors are f32.
+#[backend_extension(Cube: cfg(feature = "cube"), Autodiff)]
+pub(crate) trait DenseOps: Backend {
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn dense_lora_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f64,
+        dropout: Option<Dropout>,
+    ) -> FloatTensor<Self>;
+
+    fn dense_linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> FloatTensor<Self>;
+
+    /// Not differentiable.
+    fn adamw(
+        parameter: FloatTensor<Self>,
+        exp_avg: FloatTensor<Self>,
+        exp_avg_sq: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Writes the sum of the squares of `x` to an element of `sums`. Not differentiable.
+    fn add_sum_of_squares(
+        sums: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// What the backward passes need of the backend below the autodiff one.
+pub(crate) trait DenseBackward: DenseOps {
+    fn dense_linear_backward(dy: FloatTensor<Self>, weight: FloatTensor<Self>)
+    -> FloatTensor<Self>;
+
+    /// The result and `dropout(x) · aᵀ`.
+    fn dense_lora_linear_with_low(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f64,
+        dropout: Option<Dropout>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of x (None where nobody asks), a and b.
+    fn dense_lora_linear_backward(
+        state: DenseLoraState<Self>,
+        dy: FloatTensor<Self>,
+        with_dx: bool,
+    ) -> (Option<FloatTensor<Self>>, [FloatTensor<Self>; 2]);
+
+    /// The losses `[n]` and the gradient of each row's loss by its hidden state `[n, width]`.
+    fn dense_linear_cross_entropy_with_grad(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Every row of `grad` times the element of `dy` that belongs to it.
+    fn scale_rows(grad: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// What a low-rank linear layer keeps for its backward pass.
+#[derive(Debug, Clone)]
+pub(crate) struct DenseLoraState<B: Backend> {
+    pub(crate) x: FloatTensor<B>,
+    pub(crate) weight: FloatTensor<B>,
+    pub(crate) a: FloatTensor<B>,
+    pub(crate) b: FloatTensor<B>,
+    /// `dropout(x) · aᵀ`.
+    pub(crate) low: FloatTensor<B>,
+    pub(crate) scale: f64,
+    pub(crate) dropout: Option<Dropout>,
+}
+
+pub(crate) fn dense_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::dense_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+    ))
+}
+
+pub(crate) fn dense_lora_linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    lora: LoraWeights,
+    dropout: Option<Dropout>,
+) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::dense_lora_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        lora.a.into_dispatch(),
+        lora.b.into_dispatch(),
+        lora.scale,
+        dropout,
+    ))
+}
+
+pub(crate) fn dense_linear_cross_entropy(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Vec<u32>,
+    softcap: Option<f32>,
+) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::dense_linear_cross_entropy(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets,
+        softcap,
+    ))
+}
+
+pub(crate) fn adamw(state: AdamWState, gradient: Tensor<2>, step: &AdamWStep) -> AdamWState {
+    let (parameter, exp_avg, exp_avg_sq) = Dispatch::adamw(
+        state.parameter.into_dispatch(),
+        state.exp_avg.into_dispatch(),
+        state.exp_avg_sq.into_dispatch(),
+        gradient.into_dispatch(),
+        *step,
+    );
+    AdamWState {
+        parameter: Tensor::from_dispatch(parameter),
+        exp_avg: Tensor::from_dispatch(exp_avg),
+        exp_avg_sq: Tensor::from_dispatch(exp_avg_sq),
+    }
+}
+
+pub(crate) fn add_sum_of_squares(sums: Tensor<1>, x: Tensor<2>, place: usize) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::add_sum_of_squares(
+        sums.into_dispatch(),
+        x.into_dispatch(),
+        place,
+    ))
+}
+
+impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
+    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        backward!(
+            DenseBackward,
+            DenseLinear,
+            1,
+            FloatTensor<B>,
+            |weight, dy| [B::dense_linear_backward(dy, weight)]
+        );
+
+        let node = x.node();
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        match DenseLinear.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(weight.clone(), B::dense_linear(x, weight)),
+            OpsKind::UnTracked(prep) => prep.finish(B::dense_linear(x, weight)),
+        }
+    }
+
+    fn dense_lora_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f64,
+        dropout: Option<Dropout>,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct DenseLoraLinear;
+
+        impl<B: DenseBackward> Backward<B, 3> for DenseLoraLinear {
+            type State = DenseLoraState<B>;
+
+            fn backward(
+                self,
+                ops: Ops<Self::State, 3>,
+                grads: &mut Gradients,
+                _checkpointer: &mut Checkpointer,
+            ) {
+                let dy = grads.consume::<B>(&ops.node);
+                let [x, a, b] = ops.parents;
+                let (dx, [da, db]) = B::dense_lora_linear_backward(ops.state, dy, x.is_some());
+                for (parent, grad) in [(x, dx), (a, Some(da)), (b, Some(db))] {
+                    if let (Some(node), Some(grad)) = (parent, grad) {
+                        grads.register::<B>(node.id, grad);
+                    }
+                }
+            }
+        }
+
+        let nodes = [x.node(), a.node(), b.node()];
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let (a, b) = (a.into_primitive(), b.into_primitive());
+        match DenseLoraLinear
+            .prepare::<C>(nodes)
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (x2, weight2, a2, b2) = (x.clone(), weight.clone(), a.clone(), b.clone());
+                let (y, low) = B::dense_lora_linear_with_low(x2, weight2, a2, b2, scale, dropout);
+                let state = DenseLoraState {
+                    x,
+                    weight,
+                    a,
+                    b,
+                    low,
+                    scale,
+                    dropout,
+                };
+                prep.finish(state, y)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::dense_lora_linear(x, weight, a, b, scale, dropout))
+            }
+        }
+    }
+
+    fn dense_linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: Vec<u32>,
+        softcap: Option<f32>,
+    ) -> FloatTensor<Self> {
+        backward!(
+            DenseBackward,
+            DenseLinearCrossEntropy,
+            1,
+            FloatTensor<B>,
+            |grad, dy| [B::scale_rows(grad, dy)]
+        );
+
+        let node = hidden.node();
+        let (hidden, weight) = (hidden.into_primitive(), weight.into_primitive());
+        match DenseLinearCrossEntropy
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let (loss, grad) =
+                    B::dense_linear_cross_entropy_with_grad(hidden, weight, targets, softcap);
+                prep.finish(grad, loss)
+            }
+            OpsKind::UnTracked(prep) => {
+                let loss = B::dense_linear_cross_entropy(hidden, weight, targets, softcap);
+                prep.finish(loss)
+            }
+        }
+    }
+
+    fn adamw(
+        parameter: FloatTensor<Self>,
+        exp_avg: FloatTensor<Self>,
+        exp_avg_sq: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (parameter, exp_avg, exp_avg_sq) = B::adamw(
+            parameter.into_primitive(),
+            exp_avg.into_primitive(),
+            exp_avg_sq.into_primitive(),
+            gradient.into_primitive(),
+            step,
+        );
+        (
+            FloatTensor::<Self>::new(parameter),
+            FloatTensor::<Self>::new(exp_avg),
+            FloatTensor::<Self>::new(exp_avg_sq),
+        )
+    }
+
+    fn add_sum_of_squares(
+        sums: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        place: usize,
+    ) -> FloatTensor<Self> {
+        let (sums, x) = (sums.into_primitive(), x.into_primitive());
+        FloatTensor::<Self>::new(B::add_sum_of_squares(sums, x, place))
+    }
+}

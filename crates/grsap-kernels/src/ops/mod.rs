@@ -1,0 +1,18 @@
+//! The seam to Burn's backends: what they must have, and the gradients.
+
+mod backward;
+mod dense;
+mod fused;
+mod packed;
+
+#[cfg(feature = "cube")]
+pub(crate) use dense::{DenseBackward, DenseLoraState, DenseOps};
+pub(crate) use dense::{
+    adamw, add_sum_of_squares, dense_linear, dense_linear_cross_entropy, dense_lora_linear,
+};
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use fused::{AttentionState, FusedBackward, FusedOps};
+pub(crate) use fused::{attention, rms_norm, rotary, swiglu};
+#[cfg(feature = "flex")]
+pub(crate) use packed::{LoraState, PackedBackward, PackedOps};
+pub(crate) use packed::{linear, linear_cross_entropy, lora_linear, write_rows};
