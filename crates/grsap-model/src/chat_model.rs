@@ -158,7 +158,13 @@ impl ChatModel {
 
     fn encode_at(&self, index: usize, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
         let template = self.template.as_ref();
-        encode_prompt(index, prompt, &self.tokenizer, template, self.control_tokens)
+        encode_prompt(
+            index,
+            prompt,
+            &self.tokenizer,
+            template,
+            self.control_tokens,
+        )
     }
 
     /// The negative log-likelihoods of the tokens that the assistant writes, for each example:

@@ -93,7 +93,13 @@ impl PromptEncoder {
     /// The same for prompt `index` of a batch, which errors name.
     pub(crate) fn encode_at(&self, index: usize, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
         let template = self.template.as_ref();
-        encode_prompt(index, prompt, &self.tokenizer, template, self.control_tokens)
+        encode_prompt(
+            index,
+            prompt,
+            &self.tokenizer,
+            template,
+            self.control_tokens,
+        )
     }
 
     /// The text of a prompt, with the special tokens that the template writes.
@@ -149,10 +155,7 @@ pub(crate) fn encode_prompt(
     }
 }
 
-fn template_of(
-    index: usize,
-    template: Option<&ChatTemplate>,
-) -> Result<&ChatTemplate, ModelError> {
+fn template_of(index: usize, template: Option<&ChatTemplate>) -> Result<&ChatTemplate, ModelError> {
     template.ok_or_else(|| ModelError::Template {
         index,
         reason: "the model has no chat template".into(),

@@ -105,17 +105,31 @@ mod tests {
     fn errors_within_an_answer_have_the_status_that_they_name() {
         let parse = |json: &str| Answer::parse(json.as_bytes()).unwrap_err();
         let failed = parse(r#"{"error": {"message": "out of memory"}}"#);
-        assert_eq!(failed.to_string(), "the server failed (status 500): out of memory");
+        assert_eq!(
+            failed.to_string(),
+            "the server failed (status 500): out of memory"
+        );
         for code in ["400", r#""400""#] {
-            let refused = parse(&format!(r#"{{"error": {{"message": "no", "code": {code}}}}}"#));
-            assert!(matches!(refused, OpenAiError::Refused { status: 400, .. }), "{refused}");
+            let refused = parse(&format!(
+                r#"{{"error": {{"message": "no", "code": {code}}}}}"#
+            ));
+            assert!(
+                matches!(refused, OpenAiError::Refused { status: 400, .. }),
+                "{refused}"
+            );
         }
         assert!(parse(r#"{"error": {"code": 7}}"#).is_passing());
         assert!(matches!(parse(r#"{"choices": [{"te"#), OpenAiError::Cut));
         for garbage in ["<html>", "[]x", "3", r#"{"choices": 3}"#, "\u{0}"] {
-            assert!(matches!(parse(garbage), OpenAiError::Answer { .. }), "{garbage}");
+            assert!(
+                matches!(parse(garbage), OpenAiError::Answer { .. }),
+                "{garbage}"
+            );
         }
         let empty = Answer::parse(b"{}").unwrap().choices().unwrap_err();
-        assert_eq!(empty.to_string(), "the answer cannot be read: it has no `choices`");
+        assert_eq!(
+            empty.to_string(),
+            "the answer cannot be read: it has no `choices`"
+        );
     }
 }

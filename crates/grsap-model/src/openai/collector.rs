@@ -92,7 +92,8 @@ impl Part {
             return Ok(());
         }
         let before = self.text.len();
-        self.text.push_str(choice.text.as_deref().unwrap_or_default());
+        self.text
+            .push_str(choice.text.as_deref().unwrap_or_default());
         self.end = match first_stop(&self.text, before, stop) {
             Some((start, end)) => Some(End::Stopped { start, end }),
             None => match choice.finish_reason.as_deref() {
@@ -230,7 +231,10 @@ mod tests {
             assert!(is_right, "{error}");
         }
         let far = event(usize::MAX, "a", "null");
-        assert!(matches!(collect(1, &[], &[&far]), Err(OpenAiError::Choices { .. })));
+        assert!(matches!(
+            collect(1, &[], &[&far]),
+            Err(OpenAiError::Choices { .. })
+        ));
     }
 
     #[test]

@@ -162,9 +162,20 @@ mod tests {
             ..good()
         };
         assert_eq!(at("https://h/v1/").url(), "https://h/v1/completions");
-        for url in ["", "h:80/v1", "/v1", "ftp://h/", "http://", "http://h/?a=b", "http://h h"] {
+        for url in [
+            "",
+            "h:80/v1",
+            "/v1",
+            "ftp://h/",
+            "http://",
+            "http://h/?a=b",
+            "http://h h",
+        ] {
             let error = at(url).check().unwrap_err().to_string();
-            assert!(error.starts_with("base_url must be") && error.contains(url), "{error}");
+            assert!(
+                error.starts_with("base_url must be") && error.contains(url),
+                "{error}"
+            );
         }
         let error = at("http://me:sk-1@h/v1").check().unwrap_err().to_string();
         assert!(!error.contains("sk-1"), "{error}");

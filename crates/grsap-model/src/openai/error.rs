@@ -172,7 +172,12 @@ fn clean(text: &str, key: Option<&ApiKey>) -> String {
         None => text.to_owned(),
     };
     let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = text.trim().chars().take(MAX_MESSAGE).map(printable).collect();
+    let mut short: String = text
+        .trim()
+        .chars()
+        .take(MAX_MESSAGE)
+        .map(printable)
+        .collect();
     if text.trim().chars().nth(MAX_MESSAGE).is_some() {
         short.push_str("...");
     }
@@ -195,7 +200,10 @@ mod tests {
         assert!(text.ends_with("a[key]..."), "{text}");
         assert!(!text.contains("sk-"), "{text}");
         let silent = OpenAiError::from_status(503, " ".into(), true).cleaned(None);
-        assert_eq!(silent.to_string(), "the server failed (status 503): no message");
+        assert_eq!(
+            silent.to_string(),
+            "the server failed (status 503): no message"
+        );
         assert!(silent.is_passing() && !error.is_passing());
     }
 
@@ -206,7 +214,10 @@ mod tests {
             assert!(error(status).is_passing(), "{status}");
         }
         for status in [300, 307, 400, 404, 413, 422] {
-            assert!(matches!(error(status), OpenAiError::Refused { .. }), "{status}");
+            assert!(
+                matches!(error(status), OpenAiError::Refused { .. }),
+                "{status}"
+            );
         }
         let denied = error(401).to_string();
         assert_eq!(denied, "access denied (status 401, no key was sent): x");

@@ -124,7 +124,10 @@ mod tests {
         assert!(endless.line.capacity() <= 4 << 20);
         let empty_lines = Events::new(io::repeat(b'\n'), 1 << 20).next();
         assert!(matches!(empty_lines, Err(ReadFailure::TooLarge)));
-        assert!(matches!(read_all(io::repeat(b'x'), 99), Err(ReadFailure::TooLarge)));
+        assert!(matches!(
+            read_all(io::repeat(b'x'), 99),
+            Err(ReadFailure::TooLarge)
+        ));
         assert_eq!(read_all(b"abc".as_slice(), 3).unwrap(), b"abc");
     }
 }

@@ -190,12 +190,11 @@ impl Generator for OpenAiGenerator {
             })
             .collect();
         let work = |task: &Task<'_>, abort: &Abort| self.complete(task, params, abort);
-        let parts = in_order(&tasks, self.config.max_concurrency, work).map_err(
-            |(position, error)| {
+        let parts =
+            in_order(&tasks, self.config.max_concurrency, work).map_err(|(position, error)| {
                 let index = tasks.get(position).map_or(0, |task| task.index);
                 self.failed(index, error)
-            },
-        )?;
+            })?;
         let mut generations: Vec<Vec<Completion>> = vec![Vec::new(); prompts.len()];
         for (task, completions) in tasks.iter().zip(parts) {
             if let Some(generation) = generations.get_mut(task.index) {

@@ -66,7 +66,10 @@ fn prompt_logprobs(choice: &Choice, ids: &[u32]) -> Result<Vec<f64>, OpenAiError
         return tokens
             .map(|(at, (id, candidates))| {
                 let candidates = candidates.as_ref().ok_or_else(|| wrong(at))?;
-                check(at, candidates.get(&id.to_string()).map(|token| token.logprob))
+                check(
+                    at,
+                    candidates.get(&id.to_string()).map(|token| token.logprob),
+                )
             })
             .collect();
     }

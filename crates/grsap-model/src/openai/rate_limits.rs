@@ -143,8 +143,19 @@ mod tests {
         assert_eq!(wait(&[date]), Some(30_000));
         let past = ("retry-after", "Sat, 05 Nov 1994 08:49:37 GMT");
         assert_eq!(wait(&[past]), Some(0));
-        assert_eq!(wait(&[("retry-after", "9"), ("retry-after-ms", "20")]), Some(20));
-        for bad in ["", "soon", "-1", "inf", "NaN", "1e300", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+        assert_eq!(
+            wait(&[("retry-after", "9"), ("retry-after-ms", "20")]),
+            Some(20)
+        );
+        for bad in [
+            "",
+            "soon",
+            "-1",
+            "inf",
+            "NaN",
+            "1e300",
+            "Sun, 99 Nov 1994 08:49:37 GMT",
+        ] {
             assert_eq!(wait(&[("retry-after", bad)]), None, "{bad}");
         }
     }
@@ -161,7 +172,10 @@ mod tests {
             ("x-ratelimit-reset-requests", "20ms"),
         ];
         assert_eq!(wait(&requests), Some(20));
-        assert_eq!(wait(&[requests[0], requests[1], reset, used_up]), Some(360_000));
+        assert_eq!(
+            wait(&[requests[0], requests[1], reset, used_up]),
+            Some(360_000)
+        );
         for (text, ms) in [("1h2m3.5s", 3_723_500), ("0.25", 250), ("1d", 86_400_000)] {
             assert_eq!(span(text).map(|span| span.as_millis()), Some(ms), "{text}");
         }

@@ -96,7 +96,11 @@ pub(super) fn scoring(input_ids: &[u32], config: &OpenAiConfig) -> Value {
         PromptLogprobs::PromptLogprobs => vec![("prompt_logprobs", json!(0))],
     };
     if let Value::Object(fields) = &mut body {
-        fields.extend(asked.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        fields.extend(
+            asked
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
     }
     body
 }
@@ -132,7 +136,9 @@ mod tests {
     }
 
     fn sent(prompt: &Prompt, add_bos: bool, form: PromptForm) -> Value {
-        Encoded::new(0, prompt, &prompts(add_bos), form).unwrap().sent
+        Encoded::new(0, prompt, &prompts(add_bos), form)
+            .unwrap()
+            .sent
     }
 
     #[test]
@@ -152,14 +158,26 @@ mod tests {
 
     #[test]
     fn an_empty_prompt_is_named() {
-        let error = Encoded::new(4, &Prompt::Text(String::new()), &prompts(false), PromptForm::Text);
-        assert_eq!(error.unwrap_err().to_string(), "input 4: the prompt has no tokens");
+        let error = Encoded::new(
+            4,
+            &Prompt::Text(String::new()),
+            &prompts(false),
+            PromptForm::Text,
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "input 4: the prompt has no tokens"
+        );
     }
 
     #[test]
     fn seeds_depend_on_what_fixes_a_sample_alone() {
         assert_eq!(seed(7, &[1, 2], 3), seed(7, &[1, 2], 3));
-        let others = [seed(8, &[1, 2], 3), seed(7, &[1, 3], 3), seed(7, &[1, 2], 4)];
+        let others = [
+            seed(8, &[1, 2], 3),
+            seed(7, &[1, 3], 3),
+            seed(7, &[1, 2], 4),
+        ];
         assert!(!others.contains(&seed(7, &[1, 2], 3)));
         assert!((0..100).all(|i| seed(i, &[1], 0) < 1 << 31));
     }
@@ -186,22 +204,41 @@ mod tests {
             dialect: Dialect::Standard,
             ..config.clone()
         };
-        let body = completion(&prompt, samples, &SamplingParams::greedy(3), &standard, &[2]);
+        let body = completion(
+            &prompt,
+            samples,
+            &SamplingParams::greedy(3),
+            &standard,
+            &[2],
+        );
         let known = [
-            "max_tokens", "model", "n", "prompt", "seed", "stream", "stream_options",
-            "temperature", "top_p",
+            "max_tokens",
+            "model",
+            "n",
+            "prompt",
+            "seed",
+            "stream",
+            "stream_options",
+            "temperature",
+            "top_p",
         ];
         let mut fields: Vec<_> = body.as_object().unwrap().keys().collect();
         fields.sort();
         assert_eq!(fields, known);
 
         let body = scoring(&[1, 2], &config);
-        assert_eq!((&body["echo"], &body["logprobs"]), (&json!(true), &json!(1)));
+        assert_eq!(
+            (&body["echo"], &body["logprobs"]),
+            (&json!(true), &json!(1))
+        );
         let vllm = OpenAiConfig {
             prompt_logprobs: PromptLogprobs::PromptLogprobs,
             ..config
         };
         let body = scoring(&[1, 2], &vllm);
-        assert_eq!((body.get("echo"), &body["prompt_logprobs"]), (None, &json!(0)));
+        assert_eq!(
+            (body.get("echo"), &body["prompt_logprobs"]),
+            (None, &json!(0))
+        );
     }
 }

@@ -59,7 +59,10 @@ mod tests {
                 .collect();
             assert!(pauses.iter().all(|&pause| pause <= longest));
             let mean = pauses.iter().sum::<u128>() / 500;
-            assert!((longest * 4 / 10..longest * 6 / 10).contains(&mean), "{mean}");
+            assert!(
+                (longest * 4 / 10..longest * 6 / 10).contains(&mean),
+                "{mean}"
+            );
         }
         let again = |_| retry.pause(3, &mut grsap_core::rng(5, "test", &[b"a"]));
         assert_eq!([0, 1].map(again)[0], again(2));

@@ -57,9 +57,7 @@ pub(super) fn in_order<T: Sync, R: Send>(
             let _ = thread.join();
         }
     });
-    let results = results
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(failure) = results.failure {
         return Err(failure);
     }
