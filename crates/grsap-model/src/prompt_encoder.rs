@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::sync::Arc;
 
 use grsap_core::{ModelError, Prompt};
 
@@ -45,7 +44,7 @@ impl PromptEncoder {
             let tokenizer = ChatTokenizer::from_dir(path)?;
             return Ok(Self::new(tokenizer, ChatTemplate::from_dir(path)?));
         }
-        let file = Arc::new(GgufFile::open(path)?);
+        let file = GgufFile::open(path)?;
         let tokenizer = ChatTokenizer::from_gguf(&file)?;
         Ok(Self::new(tokenizer, ChatTemplate::from_gguf(&file)?))
     }

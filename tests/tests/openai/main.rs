@@ -1,7 +1,8 @@
 //! `OpenAiGenerator` against real HTTP servers on loopback: hostile ones, one that our own engine is
 //! behind, and llama.cpp's.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // a failure here is the message
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failure here is the message
+#![allow(clippy::indexing_slicing)]
 
 #[path = "../../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;

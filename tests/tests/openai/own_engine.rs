@@ -2,9 +2,11 @@
 //! the model in this process.
 
 use grsap_core::{
-    FinishReason, Generator as _, Message, Perplexity as _, Prompt, SamplingConfig, SamplingParams,
+    FinishReason, Generator as _, Message, Perplexity as _, Prompt, SafetyDomain, SamplingConfig,
+    SamplingParams,
 };
 use grsap_model::{ChatModel, OpenAiConfig, PromptLogprobs, TrainingTokens};
+use grsap_replay::synth::{Extraction, ExtractionConfig, Filtered};
 use serde_json::{Map, Value, json};
 
 use crate::server::{Answer, Request, Server, event};
@@ -173,5 +175,44 @@ fn perplexities_are_those_of_the_engine_behind_the_server() {
             let is_close = got == expected || (got / expected - 1.0).abs() < 1e-6;
             assert!(is_close, "{got} is not {expected}");
         }
+    }
+}
+
+/// A stage of the pipeline that rests on open turns, stop texts and seeds.
+#[test]
+fn queries_are_extracted_through_a_server() {
+    let server = Server::start(|request, _| serve(request));
+    let remote = generator(config(server.base_url()));
+    let mut extraction = ExtractionConfig {
+        num_samples: 8,
+        max_continuations: 0,
+        min_query_chars: 1,
+        ..Default::default()
+    };
+    extraction.sampling.max_new_tokens = 40;
+    let domains = ["theft", "misinformation"].map(SafetyDomain::new);
+    let run = |chunk_size: usize| -> Filtered {
+        let stage = Extraction::new(extraction.clone()).unwrap();
+        let stage = stage.with_chunk_size(chunk_size);
+        stage.run(&remote, &domains, 7, &()).unwrap()
+    };
+    let found = run(64);
+    assert_eq!(found.kept.len() + found.rejected.len(), 16);
+    assert!(!found.kept.is_empty());
+    let queries = |found: &Filtered| -> Vec<String> {
+        found
+            .kept
+            .iter()
+            .map(|candidate| candidate.query.clone())
+            .collect()
+    };
+    assert_eq!(queries(&run(8)), queries(&found));
+    // Each prompt is left open behind a quotation mark.
+    for request in server.requests() {
+        let text = smollm2()
+            .tokenizer()
+            .decode(&request.input_ids(), false)
+            .unwrap();
+        assert!(text.ends_with('"'), "{text}");
     }
 }

@@ -127,7 +127,7 @@ impl Client {
                 Ok(reply) => match read(reply) {
                     Ok(result) => return Ok(result),
                     Err(Ended::Aborted) => return Err(Ended::Aborted),
-                    Err(Ended::Failed(error)) => error.into(),
+                    Err(Ended::Failed(error)) => Failure::from(error),
                 },
                 Err(failure) => failure,
             };

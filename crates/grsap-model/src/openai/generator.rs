@@ -156,14 +156,12 @@ impl Generator for OpenAiGenerator {
         params: &SamplingParams,
     ) -> Result<Vec<Generation>, ModelError> {
         if self.config.dialect == Dialect::Standard && params.top_k.is_some() {
-            return Err(self.failed(
-                0,
-                OpenAiError::Config {
-                    field: "dialect",
-                    expected: "one that has top_k",
-                    got: "the standard one".into(),
-                },
-            ));
+            let source = OpenAiError::Config {
+                field: "dialect",
+                expected: "one that has top_k",
+                got: "the standard one".into(),
+            };
+            return Err(ModelError::backend("the requests cannot be made", source));
         }
         let form = self.config.prompt_form;
         let encoded: Vec<Encoded> = prompts

@@ -40,7 +40,8 @@ pub(super) fn in_order<T: Sync, R: Send>(
                 Err(Ended::Aborted) => {}
                 Err(Ended::Failed(error)) => {
                     abort.set();
-                    let failure = &mut lock().failure;
+                    let mut results = lock();
+                    let failure = &mut results.failure;
                     if failure.as_ref().is_none_or(|(other, _)| index < *other) {
                         *failure = Some((index, error));
                     }
