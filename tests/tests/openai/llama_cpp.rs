@@ -156,7 +156,7 @@ fn check(cases: &[GreedyCase], prompts: &[Prompt], max_new_tokens: usize) -> usi
         let tie = case.margins.iter().position(|&margin| margin < NEAR_TIE);
         let step = tie.unwrap_or_else(|| panic!("{name}: {completion:?}, not {:?}", case.text));
         let ids = [&case.output_ids[..step], &[case.runner_up_ids[step]]].concat();
-        let until = prompts().tokenizer().decode(&ids, true).unwrap();
+        let until = crate::prompts().tokenizer().decode(&ids, true).unwrap();
         assert!(
             completion.text.starts_with(&until),
             "{name}: {completion:?}"
