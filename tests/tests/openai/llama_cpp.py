@@ -15,9 +15,12 @@ params = xllamacpp.CommonParams()
 params.model.path = sys.argv[2]
 params.api_keys = [sys.argv[3]]
 params.hostnames = ["127.0.0.1"]
-params.n_ctx = 2048
-params.n_parallel = 2
-params.cpuparams.n_threads = 2
+params.n_ctx = 4096
+params.n_parallel = 4
+# Threads of llama.cpp wait for each other by spinning, which takes for ever on a machine that is
+# busy with other tests.
+params.cpuparams.n_threads = 1
+params.cpuparams_batch.n_threads = 1
 params.warmup = False
 params.cache_prompt = False
 params.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_F32

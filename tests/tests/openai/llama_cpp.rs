@@ -168,7 +168,7 @@ fn check(cases: &[GreedyCase], prompts: &[Prompt], max_new_tokens: usize) -> usi
 #[test]
 fn greedy_answers_are_those_of_transformers_and_of_our_engine() {
     let mut cases = greedy_cases("more_cases.json");
-    cases.truncate(24);
+    cases.truncate(12);
     let chats: Vec<Prompt> = cases
         .iter()
         .map(|c| Prompt::chat(c.messages.clone()))
@@ -181,13 +181,13 @@ fn greedy_answers_are_those_of_transformers_and_of_our_engine() {
             case.name
         );
     }
-    assert!(check(&cases, &chats, 32) >= 23);
+    assert!(check(&cases, &chats, 32) >= 11);
     // The same prompts to our engine, in the same words.
     let remote = remote()
-        .generate(&chats[..6], &SamplingParams::greedy(32))
+        .generate(&chats[..4], &SamplingParams::greedy(32))
         .unwrap();
     let local = smollm2()
-        .generate(&chats[..6], &SamplingParams::greedy(32))
+        .generate(&chats[..4], &SamplingParams::greedy(32))
         .unwrap();
     for (i, (remote, local)) in remote.iter().zip(&local).enumerate() {
         if cases[i].margins.iter().all(|&margin| margin >= NEAR_TIE) {
