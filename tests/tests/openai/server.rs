@@ -125,12 +125,9 @@ impl Server {
             for stream in listener.incoming() {
                 let (stream, log, script) = (stream.unwrap(), shared.clone(), script.clone());
                 std::thread::spawn(move || {
-                    let running = log.num_running.fetch_add(1, Ordering::SeqCst) + 1;
-                    log.most_running.fetch_max(running, Ordering::SeqCst);
                     if serve(&stream, &*script, &log).is_err() {
                         log.num_deserted.fetch_add(1, Ordering::SeqCst);
                     }
-                    log.num_running.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -147,7 +144,7 @@ impl Server {
         self.log.requests.lock().unwrap().clone()
     }
 
-    /// The most requests that were answered at the same time.
+    /// The most requests whose answers were prepared at the same time.
     pub(crate) fn most_running(&self) -> usize {
         self.log.most_running.load(Ordering::SeqCst)
     }
@@ -186,7 +183,12 @@ fn serve(stream: &TcpStream, script: &Script, log: &Log) -> std::io::Result<()> 
         requests.push(request.clone());
         requests.len() - 1
     };
-    send(stream, &script(&request, number))
+    // Before anything is sent: a client that has its answer may ask again at once.
+    let running = log.num_running.fetch_add(1, Ordering::SeqCst) + 1;
+    log.most_running.fetch_max(running, Ordering::SeqCst);
+    let answer = script(&request, number);
+    log.num_running.fetch_sub(1, Ordering::SeqCst);
+    send(stream, &answer)
 }
 
 fn send(mut stream: &TcpStream, answer: &Answer) -> std::io::Result<()> {

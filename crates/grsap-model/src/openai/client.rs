@@ -38,7 +38,7 @@ struct Limits {
 /// An answer that says success, before its body is read.
 pub(super) enum Reply {
     /// Events, as they come.
-    Events(EventStream),
+    Events(Box<EventStream>),
     /// All at once.
     Whole(Vec<u8>),
 }
@@ -178,10 +178,10 @@ impl Client {
         let is_stream = is_event_stream(response.headers());
         let reader = response.into_body().into_reader();
         if is_stream {
-            return Ok(Reply::Events(EventStream {
+            return Ok(Reply::Events(Box::new(EventStream {
                 events: Events::new(reader, self.limits.max_answer_bytes),
                 limits: self.limits,
-            }));
+            })));
         }
         let bytes = read_all(reader, self.limits.max_answer_bytes);
         Ok(Reply::Whole(bytes.map_err(|e| self.limits.failure(e))?))
