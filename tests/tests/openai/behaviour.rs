@@ -182,6 +182,30 @@ fn ends_and_counts_are_the_servers() {
 }
 
 #[test]
+fn what_breaks_behind_the_end_is_no_loss() {
+    let whole = || Answer::events([event(0, "a river", Some("stop"))]);
+    let cut = Answer {
+        promised: Some(1 << 20),
+        ..whole()
+    };
+    let silent = Answer {
+        pause: Duration::from_secs(60),
+        ..whole()
+    };
+    for answer in [whole(), cut, silent] {
+        let server = Server::start(move |_, _| answer.clone());
+        let model = generator(OpenAiConfig {
+            read_timeout_ms: 200,
+            ..config(server.base_url())
+        });
+        let params = SamplingParams::greedy(4);
+        let samples = texts(&model, &[Prompt::Text("a".into())], &params);
+        assert_eq!(samples, [["a river"]]);
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[test]
 fn servers_that_do_not_stream_are_understood() {
     let server = Server::start(|_, _| {
         let choice = |text: &str| json!({"text": text, "finish_reason": "stop"});

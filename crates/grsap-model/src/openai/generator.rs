@@ -5,7 +5,7 @@ use grsap_core::{Completion, Generation, Generator, ModelError, Prompt, Sampling
 use super::abort::{Abort, Ended};
 use super::answer::Answer;
 use super::api_key::ApiKey;
-use super::client::{Client, Reply};
+use super::client::{Client, EventStream, Reply};
 use super::collector::Collector;
 use super::config::{Dialect, OpenAiConfig};
 use super::error::OpenAiError;
@@ -123,7 +123,7 @@ impl OpenAiGenerator {
                     is_whole = true;
                 }
                 Reply::Events(mut events) => {
-                    while let Some(data) = events.next()? {
+                    while let Some(data) = next_event(&mut events, &collector)? {
                         abort.check()?;
                         is_whole = data.trim_ascii() == b"[DONE]";
                         if is_whole {
@@ -140,6 +140,18 @@ impl OpenAiGenerator {
             Ok(collector.finish(is_whole, tokenizer)?)
         })
     }
+}
+
+/// The next event. When all choices have ended, only a count and a mark are still to come, and a
+/// connection that breaks then has lost nothing.
+fn next_event(
+    events: &mut EventStream,
+    collector: &Collector<'_>,
+) -> Result<Option<Vec<u8>>, OpenAiError> {
+    events.next().or_else(|error| match collector.is_done() {
+        true => Ok(None),
+        false => Err(error),
+    })
 }
 
 /// One request of a call.
