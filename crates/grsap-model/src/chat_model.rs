@@ -9,14 +9,15 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, DecoderInput, select_rows};
 use crate::engine::{EngineConfig, Job, generate};
 use crate::load_error::LoadError;
-use crate::tokenizer::{ChatEncodingError, ChatTokenizer, ControlTokens};
+use crate::prompt_encoder::encode_prompt;
+use crate::tokenizer::{ChatTokenizer, ControlTokens};
 use crate::training_tokens::TrainingTokens;
 
 /// Tokens that one forward pass of scoring takes in.
 const SCORING_TOKENS: usize = 2048;
 
 /// The longest text whose perplexity is taken; a longer one is cut (method, stage 2).
-const PERPLEXITY_TOKENS: usize = 512;
+pub(crate) const PERPLEXITY_TOKENS: usize = 512;
 
 /// A decoder with its tokenizer and chat template.
 ///
@@ -120,6 +121,11 @@ impl ChatModel {
         self
     }
 
+    /// How special tokens that messages spell out are read.
+    pub fn control_tokens(&self) -> ControlTokens {
+        self.control_tokens
+    }
+
     /// The weights.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
@@ -151,25 +157,14 @@ impl ChatModel {
     }
 
     fn encode_at(&self, index: usize, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
-        let tokenizer = |e| ModelError::backend(format!("input {index}: the tokenizer failed"), e);
-        match prompt {
-            Prompt::Text(text) => self.tokenizer.encode_text(text).map_err(tokenizer),
-            Prompt::Chat { messages, turn } => {
-                let template = self.template.as_ref().ok_or_else(|| ModelError::Template {
-                    index,
-                    reason: "the model has no chat template".into(),
-                })?;
-                self.tokenizer
-                    .encode_chat(template, messages, *turn, self.control_tokens)
-                    .map_err(|e| match e {
-                        ChatEncodingError::Tokenizer(e) => tokenizer(e),
-                        other => ModelError::Template {
-                            index,
-                            reason: other.to_string(),
-                        },
-                    })
-            }
-        }
+        let template = self.template.as_ref();
+        encode_prompt(
+            index,
+            prompt,
+            &self.tokenizer,
+            template,
+            self.control_tokens,
+        )
     }
 
     /// The negative log-likelihoods of the tokens that the assistant writes, for each example:

@@ -34,6 +34,9 @@ mod jinja;
 mod load_error;
 mod mapped_file;
 mod norm;
+#[cfg(feature = "openai")]
+mod openai;
+mod prompt_encoder;
 mod safetensors_file;
 mod special_tokens;
 mod stream_decoder;
@@ -57,6 +60,12 @@ pub use grsap_kernels::WeightFormat;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubError, HubToken};
 pub use load_error::LoadError;
+#[cfg(feature = "openai")]
+pub use openai::{
+    ApiKey, Dialect, OpenAiConfig, OpenAiError, OpenAiGenerator, PromptForm, PromptLogprobs,
+    RetryConfig,
+};
+pub use prompt_encoder::PromptEncoder;
 pub use safetensors_file::SafetensorsFile;
 pub use stream_decoder::StreamDecoder;
 pub use tensor_problems::{MisshapenTensor, TensorProblems};

