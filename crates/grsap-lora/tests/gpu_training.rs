@@ -1,0 +1,140 @@
+//! Training on a GPU against the same training on the CPU. With the feature `cuda` on the first
+//! CUDA device, with `wgpu` on what `CUBECL_WGPU_DEFAULT_DEVICE` names (`Cpu` for a software
+//! renderer).
+
+#![cfg(any(feature = "wgpu", feature = "cuda"))]
+// A failure here is the message.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use grsap_lora::{AdapterFactors, LoraConfig, SftExample, Trainer, TrainerConfig, attach};
+use grsap_model::{
+    Activation, Decoder, DecoderConfig, LoadError, RopeConfig, TensorSource, WeightFormat,
+};
+use rand::RngExt;
+
+const VOCAB: usize = 60;
+
+struct RandomWeights;
+
+fn config() -> DecoderConfig {
+    DecoderConfig {
+        architecture: "llama".into(),
+        vocab_size: VOCAB,
+        hidden_size: 64,
+        intermediate_size: 96,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        // What the attention kernels take.
+        head_dim: 32,
+        norm_eps: 1e-5,
+        rope: Some(RopeConfig {
+            theta: 10_000.0,
+            scaling: None,
+        }),
+        max_position_embeddings: 64,
+        hidden_act: Activation::Silu,
+        tie_word_embeddings: false,
+        qkv_bias: false,
+        attention_out_bias: false,
+        mlp_bias: false,
+        query_pre_attn_scalar: 32.0,
+        attn_logit_softcapping: None,
+        final_logit_softcapping: None,
+        sliding_windows: Vec::new(),
+    }
+}
+
+impl TensorSource for RandomWeights {
+    fn path(&self) -> &Path {
+        Path::new("random")
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        Some(match name.rsplit('.').nth(1)? {
+            "embed_tokens" | "lm_head" => vec![VOCAB, 64],
+            "q_proj" => vec![128, 64],
+            "k_proj" | "v_proj" => vec![64, 64],
+            "o_proj" => vec![64, 128],
+            "gate_proj" | "up_proj" => vec![96, 64],
+            "down_proj" => vec![64, 96],
+            _ => vec![64],
+        })
+    }
+
+    fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {
+        let len = self.shape(name).unwrap().iter().product();
+        let mut rng = grsap_core::rng(3, "weights", &[name.as_bytes()]);
+        Ok((0..len).map(|_| rng.random_range(-0.3..0.3)).collect())
+    }
+}
+
+/// The losses and, one after another, all numbers of the adapter.
+fn train(device: &Device, checkpointing: bool) -> (Vec<f64>, Vec<f32>) {
+    let mut decoder =
+        Decoder::load_as(&RandomWeights, &config(), device, WeightFormat::F32).unwrap();
+    let mut rng = grsap_core::rng(5, "examples", &[]);
+    let examples: Vec<SftExample> = (0..8)
+        .map(|i| {
+            let len = 5 + 7 * i % 40;
+            let ids = (0..len).map(|_| rng.random_range(0..VOCAB as u32));
+            SftExample::new(ids.collect(), (0..len).map(|j| j > 1).collect()).unwrap()
+        })
+        .collect();
+    let lora = LoraConfig {
+        r: 4,
+        lora_dropout: 0.1,
+        ..LoraConfig::default()
+    };
+    let trainer = Trainer::new(
+        TrainerConfig {
+            learning_rate: 5e-3,
+            per_device_train_batch_size: 2,
+            gradient_accumulation_steps: 2,
+            num_train_epochs: 3,
+            max_grad_norm: Some(0.5),
+            gradient_checkpointing: checkpointing,
+            ..TrainerConfig::default()
+        },
+        lora,
+    )
+    .unwrap();
+    attach(&mut decoder, trainer.lora(), 1).unwrap();
+    let report = trainer.train(&mut decoder, &examples, &mut []).unwrap();
+    let factors = AdapterFactors::of(&decoder);
+    let values = factors
+        .iter()
+        .flat_map(|(_, t)| t.clone().into_data().try_into_vec::<f32>().unwrap());
+    (report.losses, values.collect())
+}
+
+#[test]
+fn steps_equal_those_of_the_cpu() {
+    #[cfg(feature = "cuda")]
+    // Products of f32 are TF32 there.
+    let (gpu, tolerance) = (Device::cuda(0), 1e-2);
+    #[cfg(not(feature = "cuda"))]
+    let (gpu, tolerance) = (Device::wgpu(burn::tensor::DeviceKind::DefaultDevice), 1e-4);
+    let (losses, factors) = train(&Device::flex(), false);
+    assert!(losses.len() == 6 && losses[5] < losses[0], "{losses:?}");
+    let largest = factors.iter().fold(0f32, |m, x| m.max(x.abs()));
+    for checkpointing in [false, true] {
+        let (got, got_factors) = train(&gpu, checkpointing);
+        for (got, want) in got.iter().zip(&losses) {
+            assert!((got - want).abs() <= tolerance * want, "{got} and {want}");
+        }
+        // AdamW divides by the root of small numbers, so that rounding shows in single factors.
+        let distance = |(a, b): (&f32, &f32)| (a - b).abs();
+        let apart: f32 = got_factors.iter().zip(&factors).map(distance).sum();
+        let mean = f64::from(apart) / factors.len() as f64;
+        assert!(mean <= 10.0 * tolerance * f64::from(largest), "{mean}");
+        assert_eq!(got_factors.len(), factors.len());
+    }
+}
