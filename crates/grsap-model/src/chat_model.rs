@@ -9,7 +9,8 @@ use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, DecoderInput, select_rows};
 use crate::engine::{EngineConfig, Job, generate};
 use crate::load_error::LoadError;
-use crate::tokenizer::{ChatEncodingError, ChatTokenizer, ControlTokens};
+use crate::token_batches::token_batches;
+use crate::tokenizer::{ChatEncodingError, ChatTokenizer, ControlTokens, TokenizerError};
 use crate::training_tokens::TrainingTokens;
 
 /// Tokens that one forward pass of scoring takes in.
@@ -141,7 +142,7 @@ impl ChatModel {
     }
 
     /// The tokens of a prompt: a chat through the template, plain text with a BOS token only where
-    /// the tokenizer asks for one.
+    /// the tokenizer asks for one and the text does not spell it out.
     ///
     /// # Errors
     ///
@@ -150,10 +151,15 @@ impl ChatModel {
         self.encode_at(0, prompt)
     }
 
+    /// The tokens of input `index` of a batch, a plain text.
+    pub(crate) fn encode_text_at(&self, index: usize, text: &str) -> Result<Vec<u32>, ModelError> {
+        let ids = self.tokenizer.encode_text(text);
+        ids.map_err(|e| tokenizer_failed(index, e))
+    }
+
     fn encode_at(&self, index: usize, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
-        let tokenizer = |e| ModelError::backend(format!("input {index}: the tokenizer failed"), e);
         match prompt {
-            Prompt::Text(text) => self.tokenizer.encode_text(text).map_err(tokenizer),
+            Prompt::Text(text) => self.encode_text_at(index, text),
             Prompt::Chat { messages, turn } => {
                 let template = self.template.as_ref().ok_or_else(|| ModelError::Template {
                     index,
@@ -162,7 +168,7 @@ impl ChatModel {
                 self.tokenizer
                     .encode_chat(template, messages, *turn, self.control_tokens)
                     .map_err(|e| match e {
-                        ChatEncodingError::Tokenizer(e) => tokenizer(e),
+                        ChatEncodingError::Tokenizer(e) => tokenizer_failed(index, e),
                         other => ModelError::Template {
                             index,
                             reason: other.to_string(),
@@ -203,18 +209,7 @@ impl ChatModel {
             }
         }
         let mut sums = Vec::with_capacity(sequences.len());
-        let mut first = 0;
-        while first < sequences.len() {
-            let mut last = first;
-            let mut tokens = 0;
-            while let Some((ids, _)) = sequences.get(last) {
-                if last > first && tokens + ids.len() > SCORING_TOKENS {
-                    break;
-                }
-                tokens += ids.len();
-                last += 1;
-            }
-            let chunk = sequences.get(first..last).unwrap_or_default();
+        for chunk in token_batches(sequences, SCORING_TOKENS, |(ids, _)| ids.len()) {
             let losses = self
                 .chunk_losses(chunk)
                 .map_err(|e| ModelError::backend("the forward pass failed", e))?
@@ -222,18 +217,16 @@ impl ChatModel {
                 .try_into_vec::<f32>()
                 .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
             let mut losses = losses.into_iter();
-            for (index, (_, targets)) in chunk.iter().enumerate() {
+            for (_, targets) in chunk {
                 let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();
                 if !sum.is_finite() {
-                    let index = first + index;
                     return Err(ModelError::NonFinite {
-                        index,
+                        index: sums.len(),
                         what: "log-likelihood",
                     });
                 }
                 sums.push((sum, targets.len()));
             }
-            first = last;
         }
         Ok(sums)
     }
@@ -258,6 +251,10 @@ impl ChatModel {
         let hidden = select_rows(self.decoder.hidden_states(&input, None)?, &rows)?;
         self.decoder.nll(hidden, &labels)
     }
+}
+
+fn tokenizer_failed(index: usize, error: TokenizerError) -> ModelError {
+    ModelError::backend(format!("input {index}: the tokenizer failed"), error)
 }
 
 impl Generator for ChatModel {
@@ -288,7 +285,7 @@ impl Perplexity for ChatModel {
     fn perplexity(&self, texts: &[&str]) -> Result<Vec<f64>, ModelError> {
         let mut sequences = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
-            let mut ids = self.encode_at(index, &Prompt::Text((*text).to_owned()))?;
+            let mut ids = self.encode_text_at(index, text)?;
             ids.truncate(PERPLEXITY_TOKENS);
             sequences.push(ids);
         }
