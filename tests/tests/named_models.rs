@@ -1,7 +1,7 @@
 //! The models that the method names, at their full size, from their configurations alone: the
 //! tensors that are asked for are those that transformers would have written.
 
-#![allow(clippy::unwrap_used)] // a failure here is the message
+#![allow(clippy::unwrap_used, clippy::panic)] // a failure here is the message
 
 use std::path::Path;
 
@@ -51,7 +51,7 @@ impl TensorSource for Misshapen {
     }
 
     fn read_f32(&self, name: &str) -> Result<Vec<f32>, LoadError> {
-        unreachable!("{name} is read before the shapes are checked")
+        panic!("{name} is read before the shapes are checked")
     }
 }
 
@@ -65,7 +65,7 @@ fn asked(config: &DecoderConfig) -> Vec<MisshapenTensor> {
             assert!(problems.missing.is_empty() && !problems.is_cut);
             problems.misshapen
         }
-        other => unreachable!("{other}"),
+        other => panic!("{other}"),
     }
 }
 
@@ -78,7 +78,7 @@ fn tensors_of_the_named_models_are_those_of_transformers() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         std::fs::write(&path, case.config.to_string()).unwrap();
-        let config = DecoderConfig::from_hf_file(&path).unwrap_or_else(|e| unreachable!("{e}"));
+        let config = DecoderConfig::from_hf_file(&path).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(config.architecture, case.config["model_type"], "{name}");
 
         // Sorted by name, there as here.
