@@ -1,1 +1,22 @@
-//! Holds nothing: the tests are in `tests/tests/`.
+//! What end-to-end tests share.
+
+use std::path::PathBuf;
+
+/// The program of an example of the facade.
+///
+/// # Panics
+///
+/// When it is not there.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    // Examples are built along with the tests, two folders up from them.
+    let test = std::env::current_exe().unwrap_or_default();
+    let folder = test.ancestors().nth(2).unwrap_or(&test).join("examples");
+    let path = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "{} is missing: run the tests with --workspace",
+        path.display()
+    );
+    path
+}

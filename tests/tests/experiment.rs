@@ -10,23 +10,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Examples are built along with the tests, two folders up from them.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("examples/gr_sap");
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(
-        path.is_file(),
-        "{} is missing: run the tests with --workspace",
-        path.display()
-    );
-    path
-}
-
 fn start(out: &Path) -> Child {
     let log = fs::File::create(out.with_extension("log")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    Command::new(example())
+    Command::new(grsap_tests::example("gr_sap"))
         .args(["--quick", "--out"])
         .arg(out)
         .current_dir(root)

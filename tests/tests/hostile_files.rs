@@ -8,8 +8,8 @@
 
 #[path = "../fuzz/src/allocation.rs"]
 mod allocation;
-#[path = "../fuzz/src/gguf_writer.rs"]
-mod gguf_writer;
+#[path = "../../crates/grsap-model/src/gguf/builder.rs"]
+mod builder;
 #[path = "../fuzz/src/seeds.rs"]
 mod seeds;
 #[path = "../fuzz/src/targets.rs"]

@@ -19,11 +19,13 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use grsap_model::{
-    ChatModel, Decoder, DecoderConfig, LoadError, SafetensorsFile, TensorSource as _,
+    ChatModel, Decoder, DecoderConfig, LoadError, SafetensorsFile, TensorSource as _, WeightFormat,
 };
 use serde_json::{Value, json};
 
 const MODEL: &str = "GRSAP_TEST_MODEL";
+/// Set where the weights are to be held in bf16.
+const BF16: &str = "GRSAP_TEST_BF16";
 
 /// `config.json` of a Llama of about 135 million weights.
 fn config() -> Value {
@@ -120,8 +122,17 @@ fn write_sharded(dir: &Path, dtype: &str, config: &Value) {
 }
 
 fn load_dir(dir: &Path) -> Result<Decoder, LoadError> {
+    load_dir_as(dir, WeightFormat::F32)
+}
+
+fn load_dir_as(dir: &Path, format: WeightFormat) -> Result<Decoder, LoadError> {
     let config = DecoderConfig::from_hf_file(&dir.join("config.json"))?;
-    Decoder::load(&SafetensorsFile::open(dir)?, &config, &Device::flex())
+    Decoder::load_as(
+        &SafetensorsFile::open(dir)?,
+        &config,
+        &Device::flex(),
+        format,
+    )
 }
 
 /// The weights of a decoder, in bytes as they are held.
@@ -139,10 +150,15 @@ fn load_in_this_process() {
         return;
     };
     let path = Path::new(&path);
+    let format = match std::env::var_os(BF16) {
+        Some(_) => WeightFormat::Bf16,
+        None => WeightFormat::F32,
+    };
     let held = if path.is_dir() {
-        held(&load_dir(path).unwrap())
+        held(&load_dir_as(path, format).unwrap())
     } else {
-        held(ChatModel::load(path, &Device::flex()).unwrap().decoder())
+        let model = ChatModel::load_as(path, &Device::flex(), format).unwrap();
+        held(model.decoder())
     };
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -153,12 +169,14 @@ fn load_in_this_process() {
 /// The most memory that was resident (`VmHWM`: everything, pages of mapped files and the program
 /// itself too) over the weights as held.
 #[cfg(target_os = "linux")]
-fn peak_over_held(path: &Path) -> f64 {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "load_in_this_process", "--nocapture"])
-        .env(MODEL, path)
-        .output()
-        .unwrap();
+fn peak_over_held(path: &Path, format: WeightFormat) -> f64 {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "load_in_this_process", "--nocapture"]);
+    command.env(MODEL, path);
+    if format == WeightFormat::Bf16 {
+        command.env(BF16, "1");
+    }
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.split_once("memory "));
     let Some((_, numbers)) = line else {
@@ -172,7 +190,7 @@ fn peak_over_held(path: &Path) -> f64 {
         numbers[1],
         numbers[1] / numbers[0]
     );
-    assert!(numbers[0] > 4e8, "{numbers:?}");
+    assert!(numbers[0] > 2e8, "{numbers:?}");
     numbers[1] / numbers[0]
 }
 
@@ -183,8 +201,10 @@ fn loading_takes_little_more_than_the_weights() {
         .unwrap()
         .smollm2()
         .unwrap();
-    let ratio = peak_over_held(&smollm2);
-    assert!(ratio <= 1.3, "GGUF: {ratio}");
+    for format in [WeightFormat::F32, WeightFormat::Bf16] {
+        let ratio = peak_over_held(&smollm2, format);
+        assert!(ratio <= 1.3, "GGUF in {format:?}: {ratio}");
+    }
 
     let dir = tempfile::tempdir().unwrap();
     let config = config();
@@ -195,12 +215,14 @@ fn loading_takes_little_more_than_the_weights() {
             dtype,
             &tensors(&config),
         );
-        let ratio = peak_over_held(dir.path());
-        assert!(ratio <= 1.3, "{dtype}: {ratio}");
+        for format in [WeightFormat::F32, WeightFormat::Bf16] {
+            let ratio = peak_over_held(dir.path(), format);
+            assert!(ratio <= 1.3, "{dtype} in {format:?}: {ratio}");
+        }
     }
     std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
     write_sharded(dir.path(), "F32", &config);
-    let ratio = peak_over_held(dir.path());
+    let ratio = peak_over_held(dir.path(), WeightFormat::F32);
     assert!(ratio <= 1.3, "F32, two shards: {ratio}");
 }
 

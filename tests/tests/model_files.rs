@@ -43,6 +43,28 @@ fn gguf_values_are_those_of_the_gguf_package_in_every_bit() {
     assert_eq!(seen.len(), 13, "every storage type is there");
 }
 
+/// Version 2 has the same layout; the package's script checked that it reads it alike.
+#[test]
+fn version_2_of_the_format_holds_the_same() {
+    let path = fixture("gguf_dequant/types.gguf");
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes[4..8], 3_u32.to_le_bytes());
+    bytes[4..8].copy_from_slice(&2_u32.to_le_bytes());
+    let dir = tempfile::tempdir().unwrap();
+    let older = dir.path().join("version_2.gguf");
+    std::fs::write(&older, bytes).unwrap();
+    let (newer, older) = (GgufFile::open(path), GgufFile::open(older));
+    let (newer, older) = (newer.unwrap(), older.unwrap());
+    assert_eq!(older.tensors().len(), 13);
+    for tensor in older.tensors() {
+        let bits = |file: &GgufFile| -> Vec<u32> {
+            let values = file.read_f32(&tensor.name).unwrap();
+            values.into_iter().map(f32::to_bits).collect()
+        };
+        assert!(bits(&older) == bits(&newer), "{}", tensor.name);
+    }
+}
+
 #[test]
 fn a_tensor_type_that_is_not_read_is_named() {
     let error = GgufFile::open(fixture("gguf_dequant/iq4_nl.gguf")).unwrap_err();

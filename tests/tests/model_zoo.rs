@@ -5,15 +5,14 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
-use grsap_core::{Generator, Perplexity, Prompt, SamplingConfig, SamplingParams};
 use grsap_kernels::Segment;
 use grsap_lora::{
     AdapterDtype, AdapterFactors, LossConfig, SftExample, detach, load_adapter, loss_gradients,
     merge, save_adapter,
 };
 use grsap_model::{
-    ChatModel, Decoder, DecoderConfig, DecoderInput, GgufFile, GgufWeights, KvCache,
-    SafetensorsFile, TensorSource,
+    Decoder, DecoderConfig, DecoderInput, GgufFile, GgufWeights, KvCache, SafetensorsFile,
+    TensorSource,
 };
 use serde::Deserialize;
 
@@ -471,57 +470,4 @@ fn positions_beyond_a_learned_table_are_errors() {
         error.to_string(),
         "decoder: position 64 is out of range for 64"
     );
-}
-
-/// A tokenizer whose tokens are `t0` to `t95`, apart by blanks.
-fn tokenizer() -> serde_json::Value {
-    let vocab: serde_json::Map<_, _> = (0..96).map(|id| (format!("t{id}"), id.into())).collect();
-    serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-        "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "t0"},
-    })
-}
-
-fn text(ids: &[u32]) -> String {
-    let words: Vec<String> = ids.iter().map(|id| format!("t{id}")).collect();
-    words.join(" ")
-}
-
-/// Directory, engine and scoring together: batches, shared prompts, whole texts.
-#[test]
-fn chat_models_of_every_family() {
-    for case in F32.into_iter().chain(BF16) {
-        let dir = tempfile::tempdir().unwrap();
-        for file in ["config.json", "model.safetensors"] {
-            std::fs::copy(folder(case).join(file), dir.path().join(file)).unwrap();
-        }
-        let path = dir.path().join("tokenizer.json");
-        std::fs::write(path, tokenizer().to_string()).unwrap();
-        let model = ChatModel::load(dir.path(), &Device::flex()).unwrap();
-        let expected = expected(case);
-        let texts: Vec<String> = expected.sequences.iter().map(|ids| text(ids)).collect();
-        let prompts: Vec<Prompt> = texts.iter().cloned().map(Prompt::Text).collect();
-        let num_new = expected.greedy[0].len();
-        let config = SamplingConfig {
-            n: 2,
-            ..SamplingConfig::greedy(num_new)
-        };
-        let params = SamplingParams::new(config).unwrap();
-        let answers = model.generate(&prompts, &params).unwrap();
-        for (answer, ids) in answers.iter().zip(&expected.greedy) {
-            let end = ids.iter().position(|&id| model.tokenizer().is_eos(id));
-            let ids = &ids[..end.unwrap_or(ids.len())];
-            for completion in &answer.completions {
-                assert_eq!(completion.text.trim(), text(ids), "{case}");
-            }
-        }
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let perplexities = model.perplexity(&texts).unwrap();
-        for (got, mean_nll) in perplexities.iter().zip(&expected.mean_nll) {
-            let error = (got / mean_nll.exp() - 1.0).abs();
-            assert!(error < 1e-5, "{case}: perplexity off by {error:.1e}");
-        }
-    }
 }

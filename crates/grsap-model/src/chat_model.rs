@@ -10,6 +10,7 @@ use crate::decoder::{Decoder, DecoderInput, select_rows};
 use crate::engine::{EngineConfig, Job, generate};
 use crate::load_error::LoadError;
 use crate::prompt_encoder::encode_prompt;
+use crate::token_batches::token_batches;
 use crate::tokenizer::{ChatTokenizer, ControlTokens};
 use crate::training_tokens::TrainingTokens;
 
@@ -147,13 +148,18 @@ impl ChatModel {
     }
 
     /// The tokens of a prompt: a chat through the template, plain text with a BOS token only where
-    /// the tokenizer asks for one.
+    /// the tokenizer asks for one and the text does not spell it out.
     ///
     /// # Errors
     ///
     /// When the template refuses the messages, or the model has none.
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
         self.encode_at(0, prompt)
+    }
+
+    /// The tokens of input `index` of a batch, a plain text.
+    pub(crate) fn encode_text_at(&self, index: usize, text: &str) -> Result<Vec<u32>, ModelError> {
+        self.encode_at(index, &Prompt::Text(text.to_owned()))
     }
 
     fn encode_at(&self, index: usize, prompt: &Prompt) -> Result<Vec<u32>, ModelError> {
@@ -198,18 +204,7 @@ impl ChatModel {
             }
         }
         let mut sums = Vec::with_capacity(sequences.len());
-        let mut first = 0;
-        while first < sequences.len() {
-            let mut last = first;
-            let mut tokens = 0;
-            while let Some((ids, _)) = sequences.get(last) {
-                if last > first && tokens + ids.len() > SCORING_TOKENS {
-                    break;
-                }
-                tokens += ids.len();
-                last += 1;
-            }
-            let chunk = sequences.get(first..last).unwrap_or_default();
+        for chunk in token_batches(sequences, SCORING_TOKENS, |(ids, _)| ids.len()) {
             let losses = self
                 .chunk_losses(chunk)
                 .map_err(|e| ModelError::backend("the forward pass failed", e))?
@@ -217,18 +212,16 @@ impl ChatModel {
                 .try_into_vec::<f32>()
                 .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
             let mut losses = losses.into_iter();
-            for (index, (_, targets)) in chunk.iter().enumerate() {
+            for (_, targets) in chunk {
                 let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();
                 if !sum.is_finite() {
-                    let index = first + index;
                     return Err(ModelError::NonFinite {
-                        index,
+                        index: sums.len(),
                         what: "log-likelihood",
                     });
                 }
                 sums.push((sum, targets.len()));
             }
-            first = last;
         }
         Ok(sums)
     }
@@ -283,7 +276,7 @@ impl Perplexity for ChatModel {
     fn perplexity(&self, texts: &[&str]) -> Result<Vec<f64>, ModelError> {
         let mut sequences = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
-            let mut ids = self.encode_at(index, &Prompt::Text((*text).to_owned()))?;
+            let mut ids = self.encode_text_at(index, text)?;
             ids.truncate(PERPLEXITY_TOKENS);
             sequences.push(ids);
         }

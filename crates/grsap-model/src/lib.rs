@@ -2,8 +2,9 @@
 //! Face directory.
 //!
 //! [`ChatModel`] is a decoder with its tokenizer and chat template: it is a
-//! [`Generator`](grsap_core::Generator) and a [`Perplexity`](grsap_core::Perplexity).
-//! [`SentenceEncoder`] is an [`Embedder`](grsap_core::Embedder). The decoder's linear layers are
+//! [`Generator`](grsap_core::Generator) and a [`Perplexity`](grsap_core::Perplexity), and an
+//! [`Embedder`](grsap_core::Embedder) by its last hidden state, as MAUVE wants it.
+//! [`SentenceEncoder`] is an `Embedder` too. The decoder's linear layers are
 //! [`Projection`]s, named as in Hugging Face, so that adapters are walks over named projections.
 //!
 //! ```no_run
@@ -31,6 +32,7 @@ mod gguf_tokenizer;
 #[cfg(feature = "hub")]
 mod hub;
 mod jinja;
+mod last_hidden_state;
 mod load_error;
 mod mapped_file;
 mod norm;
@@ -43,8 +45,10 @@ mod stream_decoder;
 mod template_limits;
 mod tensor_problems;
 mod tensor_survey;
+mod token_batches;
 mod tokenizer;
 mod training_tokens;
+mod unit_vector;
 mod weights;
 
 pub use chat_model::ChatModel;

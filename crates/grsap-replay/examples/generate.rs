@@ -34,10 +34,10 @@ struct Args {
     #[arg(long, conflicts_with_all = ["temperature", "top_p", "top_k"])]
     greedy: bool,
     /// Divides the logits [default: 1].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)] // so that the error is ours
     temperature: Option<f64>,
     /// Keep the smallest set of tokens that reaches this probability [default: 1].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Keep at most this many tokens.
     #[arg(long)]

@@ -29,8 +29,8 @@ Answers: [/INST]
 /// A [`Verdict`] holds the last two; [`WildGuard::answers`] reads all three from its `raw` text.
 ///
 /// The guard was trained on one wording of the instruction. Paste the published one (the
-/// `instruction_format` of its model card, without the leading `<s>`, which the tokenizer adds) with
-/// [`WildGuard::new`] to get the published accuracy: the default is our own and only keeps the
+/// `instruction_format` of its model card; with or without the leading `<s>`, of which the tokenizer
+/// makes one) with [`WildGuard::new`] to get the published accuracy: the default is our own and only keeps the
 /// layout.
 ///
 /// # Examples

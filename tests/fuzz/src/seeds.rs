@@ -1,16 +1,16 @@
 //! Small well-formed files, one at least for each way through the readers.
 
-use super::gguf_writer::GgufWriter;
+use super::builder::GgufBuilder;
 use super::targets::Target;
 
 /// The files that fuzzing starts from, with their names in the folder `corpus`.
 pub fn seeds(target: Target) -> Vec<(&'static str, Vec<u8>)> {
     match target {
         Target::Gguf => vec![
-            ("empty.gguf", GgufWriter::default().build(3)),
-            ("values.gguf", values().build(2)),
-            ("types.gguf", types().build(3)),
-            ("llama.gguf", llama().build(3)),
+            ("empty.gguf", GgufBuilder::new().build()),
+            ("values.gguf", version_2(values()).build()),
+            ("types.gguf", types().build()),
+            ("llama.gguf", llama().build()),
         ],
         Target::Safetensors => safetensors(),
         Target::GgufTokenizer => tokenizers(),
@@ -43,7 +43,7 @@ fn tokenizers() -> Vec<(&'static str, Vec<u8>)> {
         "\t\u{120} a",
     ]
     .join("\n");
-    let mut seeds = vec![("file.gguf", tokenizer().build(3))];
+    let mut seeds = vec![("file.gguf", tokenizer().build())];
     for (name, flags) in [
         ("gpt2", [0, 1, 0, 0x01]),
         ("smollm", [0, 2, 1, 0x15]),
@@ -56,7 +56,12 @@ fn tokenizers() -> Vec<(&'static str, Vec<u8>)> {
     seeds
 }
 
-fn values() -> GgufWriter {
+fn version_2(mut file: GgufBuilder) -> GgufBuilder {
+    file.version = 2;
+    file
+}
+
+fn values() -> GgufBuilder {
     let strings = [8_u32.to_le_bytes().as_slice(), &0_u64.to_le_bytes()].concat();
     let nested = [
         9_u32.to_le_bytes().as_slice(),
@@ -64,31 +69,31 @@ fn values() -> GgufWriter {
         &strings,
     ]
     .concat();
-    GgufWriter::default()
-        .raw("u8", 0, &[1])
-        .raw("i8", 1, &[2])
-        .raw("u16", 2, &[3, 0])
-        .raw("i16", 3, &[4, 0])
+    GgufBuilder::new()
+        .raw(b"u8", 0, &[1])
+        .raw(b"i8", 1, &[2])
+        .raw(b"u16", 2, &[3, 0])
+        .raw(b"i16", 3, &[4, 0])
         .u32("u32", 5)
-        .raw("i32", 5, &[6, 0, 0, 0])
+        .raw(b"i32", 5, &[6, 0, 0, 0])
         .f32("f32", 0.5)
         .boolean("bool", true)
-        .text("text", "größe".as_bytes())
+        .text("text", "größe")
         .texts("texts", &["a", ""])
         .i32s("ints", &[1, -1])
         .f32s("floats", &[1.0])
-        .raw("nested", 9, &nested)
-        .raw("u64", 10, &7_u64.to_le_bytes())
-        .raw("i64", 11, &8_i64.to_le_bytes())
-        .raw("f64", 12, &0.5_f64.to_le_bytes())
+        .raw(b"nested", 9, &nested)
+        .raw(b"u64", 10, &7_u64.to_le_bytes())
+        .raw(b"i64", 11, &8_i64.to_le_bytes())
+        .raw(b"f64", 12, &0.5_f64.to_le_bytes())
         .u32("general.alignment", 32)
 }
 
 /// One tensor of every storage type.
-fn types() -> GgufWriter {
-    let mut writer = GgufWriter::default();
+fn types() -> GgufBuilder {
+    let mut writer = GgufBuilder::new();
     for (kind, row, bytes) in [
-        (0_u32, 2_u64, 8_usize),
+        (0_u32, 2_usize, 8_usize),
         (1, 2, 4),
         (2, 32, 18),
         (3, 32, 20),
@@ -103,19 +108,19 @@ fn types() -> GgufWriter {
         (30, 2, 4),
     ] {
         let data: Vec<u8> = (0..bytes).map(|i| (i * 7 + 3) as u8 & 0x3F).collect();
-        writer = writer.tensor(&format!("t{kind}"), &[row, 1], kind, &data);
+        writer = writer.tensor(&format!("t{kind}"), &[1, row], kind, &data);
     }
     writer
 }
 
-fn llama() -> GgufWriter {
+fn llama() -> GgufBuilder {
     let zeros = [0; 1024];
-    let matrix = |writer: GgufWriter, name: &str, sizes: [u64; 2]| {
-        let len = (sizes[0] * sizes[1] * 4) as usize;
-        writer.tensor(name, &sizes, 0, &zeros[..len])
+    let matrix = |writer: GgufBuilder, name: &str, shape: [usize; 2]| {
+        let len = shape[0] * shape[1] * 4;
+        writer.tensor(name, &shape, 0, &zeros[..len])
     };
-    let writer = GgufWriter::default()
-        .text("general.architecture", b"llama")
+    let writer = GgufBuilder::new()
+        .text("general.architecture", "llama")
         .u32("llama.block_count", 1)
         .u32("llama.context_length", 64)
         .u32("llama.embedding_length", 8)
@@ -125,25 +130,25 @@ fn llama() -> GgufWriter {
         .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
         .f32("llama.rope.freq_base", 10_000.0)
         .f32("llama.rope.scaling.factor", 2.0)
-        .text("llama.rope.scaling.type", b"linear");
-    let writer = matrix(writer, "token_embd.weight", [8, 5]);
+        .text("llama.rope.scaling.type", "linear");
+    let writer = matrix(writer, "token_embd.weight", [5, 8]);
     let writer = matrix(writer, "blk.0.attn_q.weight", [8, 8]);
-    let writer = matrix(writer, "blk.0.attn_k.weight", [8, 4]);
+    let writer = matrix(writer, "blk.0.attn_k.weight", [4, 8]);
     writer.tensor("rope_freqs.weight", &[2], 0, &[0, 0, 0x80, 0x3F].repeat(2))
 }
 
-fn tokenizer() -> GgufWriter {
+fn tokenizer() -> GgufBuilder {
     let tokens = ["<|end|>", "a", "b", "ab", "Ġ", "Ġa"];
     llama()
-        .text("tokenizer.ggml.model", b"gpt2")
-        .text("tokenizer.ggml.pre", b"gpt-2")
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", "gpt-2")
         .texts("tokenizer.ggml.tokens", &tokens)
         .texts("tokenizer.ggml.merges", &["a b", "Ġ a"])
         .i32s("tokenizer.ggml.token_type", &[3, 1, 1, 1, 1, 4])
         .u32("tokenizer.ggml.bos_token_id", 0)
         .u32("tokenizer.ggml.eos_token_id", 0)
         .boolean("tokenizer.ggml.add_bos_token", true)
-        .text("tokenizer.chat_template", TEMPLATES[0].1.as_bytes())
+        .text("tokenizer.chat_template", TEMPLATES[0].1)
 }
 
 fn safetensors() -> Vec<(&'static str, Vec<u8>)> {

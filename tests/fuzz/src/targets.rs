@@ -11,7 +11,7 @@ use grsap_model::{
 };
 
 use super::allocation::peak_of;
-use super::gguf_writer::GgufWriter;
+use super::builder::GgufBuilder;
 
 /// Tensors of a file that are read.
 const MAX_TENSORS: usize = 16;
@@ -240,8 +240,8 @@ fn tokenizer_file(data: &[u8]) -> Vec<u8> {
             None => {}
         }
     }
-    let mut writer = GgufWriter::default()
-        .text("general.architecture", b"llama")
+    let mut writer = GgufBuilder::new()
+        .text("general.architecture", "llama")
         .text(
             "tokenizer.ggml.model",
             MODELS[usize::from(flag(0)) % 4].as_bytes(),
@@ -266,7 +266,7 @@ fn tokenizer_file(data: &[u8]) -> Vec<u8> {
     if flag(3) & 8 == 8 {
         writer = writer.boolean("tokenizer.ggml.add_space_prefix", true);
     }
-    writer.build(3)
+    writer.build()
 }
 
 fn chat_template(data: &[u8]) {

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use grsap_model::{ChatTokenizer, GgufArray, GgufFile, GgufValue};
+use grsap_core::{Message, Turn};
+use grsap_model::{
+    ChatTemplate, ChatTokenizer, ControlTokens, GgufArray, GgufFile, GgufValue, TrainingTokens,
+};
 use serde::Deserialize;
 
 use super::assets::{Assets, Family};
@@ -262,22 +265,64 @@ fn pieces(model: &[u8]) -> Vec<(String, f32, i32)> {
         .collect()
 }
 
-#[test]
-fn mistrals_sentencepiece_model_in_gguf_encodes_as_sentencepiece_does() {
+/// Mistral 7B's sentencepiece model as the metadata of a GGUF file.
+fn mistral() -> GgufBuilder {
     let assets = Assets::open(None, Arc::new(())).unwrap();
     let pieces = pieces(&std::fs::read(assets.mistral_tokenizer().unwrap()).unwrap());
     assert_eq!(pieces.len(), 32_000);
     let tokens: Vec<&str> = pieces.iter().map(|(piece, ..)| piece.as_str()).collect();
     let scores: Vec<f32> = pieces.iter().map(|(_, score, _)| *score).collect();
     let types: Vec<i32> = pieces.iter().map(|(.., kind)| *kind).collect();
-    let builder = GgufBuilder::new()
+    GgufBuilder::new()
         .text("general.architecture", "llama")
         .text("tokenizer.ggml.model", "llama")
         .texts("tokenizer.ggml.tokens", &tokens)
         .f32s("tokenizer.ggml.scores", &scores)
         .i32s("tokenizer.ggml.token_type", &types)
         .u32("tokenizer.ggml.bos_token_id", 1)
-        .u32("tokenizer.ggml.eos_token_id", 2);
-    let tokenizer = ChatTokenizer::from_gguf(&gguf(&builder)).unwrap();
+        .u32("tokenizer.ggml.eos_token_id", 2)
+}
+
+#[test]
+fn mistrals_sentencepiece_model_in_gguf_encodes_as_sentencepiece_does() {
+    let tokenizer = ChatTokenizer::from_gguf(&gguf(&mistral())).unwrap();
     check_sentencepiece("mistral", &tokenizer);
+}
+
+/// A chat in Mistral's layout.
+const INSTRUCTIONS: &str = "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}\
+    [INST] {{ m.content }}[/INST]{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}";
+
+#[test]
+fn mistrals_chats_and_texts_have_one_bos() {
+    let file = gguf(&mistral().text("tokenizer.chat_template", INSTRUCTIONS));
+    let tokenizer = ChatTokenizer::from_gguf(&file).unwrap();
+    let template = ChatTemplate::from_gguf(&file).unwrap().unwrap();
+    let user = Message::user;
+    let chat = [user("Hello."), Message::assistant("Yes?"), user("No.")];
+    let rendered = template.render(&chat, Turn::NewAssistant).unwrap();
+    assert_eq!(
+        rendered,
+        "<s>[INST] Hello.[/INST] Yes?</s>[INST] No.[/INST]"
+    );
+    let encode = |control| {
+        let ids = tokenizer.encode_chat(&template, &chat, Turn::NewAssistant, control);
+        ids.unwrap()
+    };
+    let closed = TrainingTokens::from_messages(&chat[..2], &template, &tokenizer).unwrap();
+    // The answer with its end.
+    assert_eq!(closed.num_targets(), 3, "{closed:?}");
+    for ids in [
+        encode(ControlTokens::Parsed),
+        encode(ControlTokens::AsText),
+        tokenizer.encode_text(&rendered).unwrap(),
+        tokenizer.encode_text("Hello.").unwrap(),
+        closed.input_ids,
+    ] {
+        let num_bos = ids
+            .iter()
+            .filter(|id| Some(**id) == tokenizer.bos_id())
+            .count();
+        assert_eq!((ids[0], num_bos), (1, 1), "{ids:?}");
+    }
 }

@@ -7,6 +7,8 @@ use tokenizers::{Tokenizer, TruncationParams};
 use super::bert::{Bert, BertConfig};
 use crate::load_error::{LoadError, read_json_if_there};
 use crate::safetensors_file::SafetensorsFile;
+use crate::token_batches::token_batches;
+use crate::unit_vector::push_unit;
 
 /// Tokens that one forward pass takes in.
 const BATCH_TOKENS: usize = 2048;
@@ -98,7 +100,7 @@ impl SentenceEncoder {
     }
 
     /// Unit vectors of some sequences, one after another.
-    fn embed_batch(&self, sequences: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
+    fn embed_batch(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
         let dim = self.bert.config.hidden_size;
         let states = self
             .bert
@@ -119,8 +121,7 @@ impl SentenceEncoder {
                 }
             }
             // The mean's divisor vanishes in the scaling.
-            let norm = pooled.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-            out.extend(pooled.iter().map(|x| (x / norm) as f32));
+            push_unit(&pooled, &mut out);
         }
         Ok(out)
     }
@@ -164,19 +165,8 @@ impl Embedder for SentenceEncoder {
             sequences.push(self.encode(index, text)?);
         }
         let mut out = Vec::with_capacity(texts.len() * self.dim());
-        let mut batch: Vec<&[u32]> = Vec::new();
-        let mut tokens = 0;
-        for sequence in &sequences {
-            if !batch.is_empty() && tokens + sequence.len() > BATCH_TOKENS {
-                out.extend(self.embed_batch(&batch)?);
-                batch.clear();
-                tokens = 0;
-            }
-            tokens += sequence.len();
-            batch.push(sequence);
-        }
-        if !batch.is_empty() {
-            out.extend(self.embed_batch(&batch)?);
+        for batch in token_batches(&sequences, BATCH_TOKENS, Vec::len) {
+            out.extend(self.embed_batch(batch)?);
         }
         Ok(out)
     }

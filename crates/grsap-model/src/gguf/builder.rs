@@ -1,4 +1,4 @@
-//! Small GGUF files for tests.
+//! Small GGUF files for tests and fuzzing.
 
 /// Writes the bytes of a GGUF file, well-formed or not.
 pub(crate) struct GgufBuilder {
@@ -13,6 +13,10 @@ pub(crate) struct GgufBuilder {
 
 fn string(text: &[u8]) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes(), text].concat()
+}
+
+fn array(kind: u32, len: usize) -> Vec<u8> {
+    [kind.to_le_bytes().as_slice(), &(len as u64).to_le_bytes()].concat()
 }
 
 impl GgufBuilder {
@@ -49,43 +53,28 @@ impl GgufBuilder {
         self.raw(key.as_bytes(), 7, &[value.into()])
     }
 
-    pub(crate) fn text(self, key: &str, value: &str) -> Self {
-        self.raw(key.as_bytes(), 8, &string(value.as_bytes()))
+    /// A text, which need not be UTF-8.
+    pub(crate) fn text(self, key: &str, value: impl AsRef<[u8]>) -> Self {
+        self.raw(key.as_bytes(), 8, &string(value.as_ref()))
     }
 
-    pub(crate) fn texts<S: AsRef<str>>(self, key: &str, values: &[S]) -> Self {
-        let mut bytes = [
-            8_u32.to_le_bytes().as_slice(),
-            &(values.len() as u64).to_le_bytes(),
-        ]
-        .concat();
+    pub(crate) fn texts<S: AsRef<[u8]>>(self, key: &str, values: &[S]) -> Self {
+        let mut bytes = array(8, values.len());
         for value in values {
-            bytes.extend(string(value.as_ref().as_bytes()));
+            bytes.extend(string(value.as_ref()));
         }
         self.raw(key.as_bytes(), 9, &bytes)
     }
 
     pub(crate) fn i32s(self, key: &str, values: &[i32]) -> Self {
-        let mut bytes = [
-            5_u32.to_le_bytes().as_slice(),
-            &(values.len() as u64).to_le_bytes(),
-        ]
-        .concat();
-        for value in values {
-            bytes.extend(value.to_le_bytes());
-        }
+        let mut bytes = array(5, values.len());
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         self.raw(key.as_bytes(), 9, &bytes)
     }
 
     pub(crate) fn f32s(self, key: &str, values: &[f32]) -> Self {
-        let mut bytes = [
-            6_u32.to_le_bytes().as_slice(),
-            &(values.len() as u64).to_le_bytes(),
-        ]
-        .concat();
-        for value in values {
-            bytes.extend(value.to_le_bytes());
-        }
+        let mut bytes = array(6, values.len());
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         self.raw(key.as_bytes(), 9, &bytes)
     }
 
@@ -113,7 +102,8 @@ impl GgufBuilder {
     }
 
     pub(crate) fn f32_tensor(self, name: &str, shape: &[usize], values: &[f32]) -> Self {
-        self.tensor(name, shape, 0, bytemuck::cast_slice(values))
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.tensor(name, shape, 0, &bytes)
     }
 
     pub(crate) fn build(&self) -> Vec<u8> {

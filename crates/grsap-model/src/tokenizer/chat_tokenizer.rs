@@ -174,14 +174,17 @@ impl ChatTokenizer {
     }
 
     /// The tokens of a plain text that starts a context: with the beginning-of-sequence token if
-    /// this tokenizer puts one there.
+    /// this tokenizer puts one there. A text that spells it out gets no second one, so that a
+    /// rendered template may be passed as a text.
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = self.encode(text)?;
-        if let Some((bos, _)) = self.bos.as_ref().filter(|_| self.add_bos) {
+        if let Some((bos, _)) = self.bos.as_ref().filter(|_| self.add_bos)
+            && ids.first() != Some(bos)
+        {
             ids.insert(0, *bos);
         }
         Ok(ids)

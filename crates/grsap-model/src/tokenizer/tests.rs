@@ -108,6 +108,9 @@ fn plain_text_gets_bos_only_where_the_tokenizer_says_so() {
     assert!(tokenizer.add_bos());
     assert_eq!(tokenizer.encode_text("hello").unwrap(), [1, 262]);
     assert_eq!(tokenizer.encode("<|im_start|>hello").unwrap(), [1, 262]);
+    let spelled_out = tokenizer.encode_text("<|im_start|>hello").unwrap();
+    assert_eq!(spelled_out, [1, 262], "not twice");
+    assert_eq!(tokenizer.encode_text("").unwrap(), [1]);
 }
 
 #[test]
