@@ -29,6 +29,7 @@ mod rms_norm;
 mod rotary;
 mod rows;
 mod segment;
+mod softmax_weights;
 mod swiglu;
 mod weight;
 
@@ -43,6 +44,7 @@ pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use rows::write_rows;
 pub use segment::{AttentionShape, Segment};
+pub use softmax_weights::SoftmaxWeights;
 pub use swiglu::swiglu;
 pub use weight::{FrozenWeight, WeightFormat};
 
