@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor};
 use grsap_core::{Generation, Generator, ModelError, Perplexity, Prompt, SamplingParams};
 use grsap_kernels::{KernelError, WeightFormat};
 
+use crate::batches::by_length;
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, DecoderInput, select_rows};
@@ -202,43 +203,34 @@ impl ChatModel {
                 });
             }
         }
-        let mut sums = Vec::with_capacity(sequences.len());
-        let mut first = 0;
-        while first < sequences.len() {
-            let mut last = first;
-            let mut tokens = 0;
-            while let Some((ids, _)) = sequences.get(last) {
-                if last > first && tokens + ids.len() > SCORING_TOKENS {
-                    break;
-                }
-                tokens += ids.len();
-                last += 1;
-            }
-            let chunk = sequences.get(first..last).unwrap_or_default();
+        let lengths: Vec<usize> = sequences.iter().map(|(ids, _)| ids.len()).collect();
+        let mut sums = vec![(0.0, 0); sequences.len()];
+        for batch in by_length(&lengths, SCORING_TOKENS) {
+            let chunk: Vec<_> = batch.iter().filter_map(|&i| sequences.get(i)).collect();
             let losses = self
-                .chunk_losses(chunk)
+                .chunk_losses(&chunk)
                 .map_err(|e| ModelError::backend("the forward pass failed", e))?
                 .into_data()
                 .try_into_vec::<f32>()
                 .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
             let mut losses = losses.into_iter();
-            for (index, (_, targets)) in chunk.iter().enumerate() {
+            for (index, (_, targets)) in batch.into_iter().zip(chunk) {
                 let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();
                 if !sum.is_finite() {
-                    let index = first + index;
                     return Err(ModelError::NonFinite {
                         index,
                         what: "log-likelihood",
                     });
                 }
-                sums.push((sum, targets.len()));
+                if let Some(place) = sums.get_mut(index) {
+                    *place = (sum, targets.len());
+                }
             }
-            first = last;
         }
         Ok(sums)
     }
 
-    fn chunk_losses(&self, chunk: &[(&[u32], Vec<usize>)]) -> Result<Tensor<1>, KernelError> {
+    fn chunk_losses(&self, chunk: &[&(&[u32], Vec<usize>)]) -> Result<Tensor<1>, KernelError> {
         let input = DecoderInput::packed(chunk.iter().map(|(ids, _)| *ids));
         let mut rows = Vec::new();
         let mut labels = Vec::new();

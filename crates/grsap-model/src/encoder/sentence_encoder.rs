@@ -5,6 +5,7 @@ use grsap_core::{Embedder, ModelError};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::bert::{Bert, BertConfig};
+use crate::batches::by_length;
 use crate::load_error::{LoadError, read_json_if_there};
 use crate::safetensors_file::SafetensorsFile;
 
@@ -163,20 +164,17 @@ impl Embedder for SentenceEncoder {
         for (index, text) in texts.iter().enumerate() {
             sequences.push(self.encode(index, text)?);
         }
-        let mut out = Vec::with_capacity(texts.len() * self.dim());
-        let mut batch: Vec<&[u32]> = Vec::new();
-        let mut tokens = 0;
-        for sequence in &sequences {
-            if !batch.is_empty() && tokens + sequence.len() > BATCH_TOKENS {
-                out.extend(self.embed_batch(&batch)?);
-                batch.clear();
-                tokens = 0;
+        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        let mut out = vec![0.0; texts.len() * self.dim()];
+        for batch in by_length(&lengths, BATCH_TOKENS) {
+            let chunk = batch.iter().filter_map(|&index| sequences.get(index));
+            let chunk: Vec<&[u32]> = chunk.map(Vec::as_slice).collect();
+            let vectors = self.embed_batch(&chunk)?;
+            for (index, vector) in batch.into_iter().zip(vectors.chunks_exact(self.dim())) {
+                if let Some(to) = out.chunks_exact_mut(self.dim()).nth(index) {
+                    to.copy_from_slice(vector);
+                }
             }
-            tokens += sequence.len();
-            batch.push(sequence);
-        }
-        if !batch.is_empty() {
-            out.extend(self.embed_batch(&batch)?);
         }
         Ok(out)
     }
