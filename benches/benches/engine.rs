@@ -49,6 +49,7 @@ fn generate(c: &mut Criterion) {
     let model = load().with_engine(EngineConfig {
         max_batch: 32,
         max_prefill_tokens: 4096,
+        ..EngineConfig::default()
     });
     let mut group = c.benchmark_group("generate");
     let text = |i: usize| format!("{i} {}", "the sea is wide and the sky is high ".repeat(7));

@@ -2,7 +2,8 @@
 """The language-model work of the benches, done by PyTorch, transformers and PEFT.
 
 Prints one JSON object a line: bench, value (the median), unit, low and high over the runs, runs,
-dtype, threads, device, model.
+dtype, threads, device, model. With --serve it reads names of benches (decode/8), a line each, does each once and answers
+with its value.
 """
 
 import argparse
@@ -51,6 +52,7 @@ def arguments():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--serve", action="store_true")
     parser.add_argument("--only", default=",".join(BENCHES), help=f"comma-separated, of {', '.join(BENCHES)}")
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--new-tokens", type=int, default=32)
@@ -105,7 +107,7 @@ def synchronise():
 def seconds(*works):
     """Times of each work over the runs, after one warm-up; several works take turns."""
     times = [[] for _ in works]
-    for run in range(args.runs + 1):
+    for run in [1] if args.serve else range(args.runs + 1):
         for taken, work in zip(times, works):
             synchronise()
             start = time.perf_counter()
@@ -118,6 +120,9 @@ def seconds(*works):
 
 def report(bench, values, unit="tokens/s", **more):
     values = sorted(values)
+    if args.serve:
+        print(json.dumps(values[0]), flush=True)
+        return
     line = {
         "bench": bench,
         "value": round(statistics.median(values), 3),
@@ -218,6 +223,20 @@ def lora_step():
     report(f"lora_step/{args.train_batch}x{args.train_tokens}", [ids.numel() / t for t in times])
 
 
+if args.serve:
+    for line in sys.stdin:
+        bench, _, size = line.strip().partition("/")
+        rows, _, columns = size.partition("x")
+        if bench == "prefill":
+            args.prefill_batches, args.prompt_tokens = [int(rows)], int(columns)
+        elif bench == "decode":
+            args.decode_batches = [int(rows)]
+        elif bench == "samples":
+            args.num_samples = int(columns)
+        elif bench == "score":
+            args.score_batch, args.score_tokens = int(rows), int(columns)
+        {"prefill": prefill, "decode": decode, "samples": samples, "score": score}[bench]()
+    sys.exit()
 # lora_step last: it puts adapters into the model.
 for bench in sorted(args.only, key=BENCHES.index):
     {"prefill": prefill, "decode": decode, "samples": samples, "score": score, "lora_step": lora_step}[bench]()

@@ -1,14 +1,18 @@
-//! What the benches share: the real model, fetched where it is not there yet, and memory figures.
+//! What the benches share: the real model, fetched where it is not there yet, memory figures, and
+//! what the processor can do.
 
 #[allow(unreachable_pub, clippy::indexing_slicing)]
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
+mod peak;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
 use grsap_replay::model::ChatModel;
+
+pub use peak::peak;
 
 /// SmolLM2-135M-Instruct, or the model that `GRSAP_BENCH_MODEL` names.
 ///

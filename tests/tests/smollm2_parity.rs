@@ -210,6 +210,40 @@ fn bf16_weights_are_half_as_large_and_nearly_as_good() {
     }
 }
 
+/// A quarter of the memory of `f32`, and what that costs.
+#[test]
+fn int8_weights_are_a_quarter_as_large_and_nearly_as_good() {
+    let path = assets().smollm2().unwrap();
+    let model = ChatModel::load_as(path, &Device::flex(), WeightFormat::Int8).unwrap();
+    let bytes = |model: &ChatModel| -> usize {
+        let decoder = model.decoder();
+        let projections = decoder.projections().map(|(_, p)| p.weight().num_bytes());
+        projections.chain([decoder.head_weight().num_bytes()]).sum()
+    };
+    assert_eq!(64 * bytes(&model), 17 * bytes(smollm2()));
+
+    let (mut bytes, mut full, mut num_targets) = (0.0, 0.0, 0);
+    for (_, ids) in greedy_texts() {
+        bytes += nll_sum(&model, &ids);
+        full += nll_sum(smollm2(), &ids);
+        num_targets += ids.len() - 1;
+    }
+    let [bytes, full] = [bytes, full].map(|sum| (sum / num_targets as f64).exp());
+    println!("perplexity in int8 {bytes:.5}, in f32 {full:.5}");
+    assert!(
+        (bytes / full - 1.0).abs() < 2e-2,
+        "perplexity {bytes}, in f32 {full}"
+    );
+
+    let questions = ["Name a colour.", "Why is the sky blue?", "Count to five."];
+    let prompts = questions.map(|text| Prompt::chat([Message::user(text)]));
+    let params = SamplingParams::greedy(16);
+    let together = model.generate(&prompts, &params).unwrap();
+    for (prompt, answer) in prompts.chunks(1).zip(together.chunks(1)) {
+        assert_eq!(model.generate(prompt, &params).unwrap(), answer);
+    }
+}
+
 #[derive(Deserialize)]
 struct OpenCase {
     name: String,
@@ -332,6 +366,7 @@ fn a_sample_depends_on_seed_prompt_and_index_alone() {
     let narrow = EngineConfig {
         max_batch: 2,
         max_prefill_tokens: 1,
+        ..EngineConfig::default()
     };
     let narrow = model
         .clone()
@@ -354,6 +389,56 @@ fn a_sample_depends_on_seed_prompt_and_index_alone() {
     );
     let other = SamplingParams::new(SamplingConfig { seed: 4, ..config }).unwrap();
     assert_ne!(together, model.generate(&prompts, &other).unwrap());
+}
+
+#[test]
+fn neither_batch_nor_threads_nor_memory_change_a_text() {
+    let model = smollm2();
+    let prompts: Vec<Prompt> = (0..9)
+        .map(|i| Prompt::chat([Message::user(format!("Tell me {i} things about rivers."))]))
+        .collect();
+    let config = SamplingConfig {
+        n: 4,
+        max_new_tokens: 6,
+        top_p: 0.95,
+        temperature: 0.8,
+        seed: 11,
+        ..Default::default()
+    };
+    let params = SamplingParams::new(config).unwrap();
+    let expected = model.generate(&prompts, &params).unwrap();
+    let backwards: Vec<Prompt> = prompts.iter().rev().cloned().collect();
+    let mut order = model.generate(&backwards, &params).unwrap();
+    order.reverse();
+    assert_eq!(order, expected, "the order changed a text");
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.unwrap();
+        for max_batch in [1, 8, 32] {
+            let engine = EngineConfig {
+                max_batch,
+                ..EngineConfig::default()
+            };
+            let model = model.clone().with_engine(engine);
+            let got = pool.install(|| model.generate(&prompts, &params)).unwrap();
+            assert_eq!(got, expected, "{threads} threads, {max_batch} at a time");
+        }
+    }
+    // Place for one prompt and one sample, no more.
+    let row = grsap_model::KvCache::bytes_per_row(model.decoder().config());
+    let longest = prompts.iter().map(|p| model.encode(p).unwrap().len()).max();
+    let least = (longest.unwrap() + 6) * row;
+    let narrow = |max_memory| {
+        model.clone().with_engine(EngineConfig {
+            max_memory: Some(max_memory),
+            ..EngineConfig::default()
+        })
+    };
+    let got = narrow(least).generate(&prompts, &params).unwrap();
+    assert_eq!(got, expected, "the memory changed a text");
+    let error = narrow(least - 1).generate(&prompts, &params).unwrap_err();
+    let limit = format!("the limit is {}", longest.unwrap() - 1);
+    assert!(error.to_string().ends_with(&limit), "{error}");
 }
 
 #[test]

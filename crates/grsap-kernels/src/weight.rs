@@ -17,6 +17,10 @@ pub enum WeightFormat {
     /// Half the memory: the weight is rounded to `bf16`, the other factor in every product too;
     /// sums are in `f32`. On a GPU everything between the layers is `bf16` as well.
     Bf16,
+    /// About a quarter of the memory: 64 inputs of an output share a scale, and become whole
+    /// numbers from -127 to 127; so does the other factor in every product. Sums within such a
+    /// block are exact, over the blocks in `f32`. For generation and scoring; CPU only.
+    Int8,
 }
 
 /// A weight that does not change, `[out, in]`.

@@ -5,7 +5,7 @@
 // A failure here is the message; one range of keys is a list of ranges.
 #![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::{
     AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment, WeightFormat, attention, linear,
     linear_cross_entropy, lora_linear, reference, rms_norm, rotary, swiglu, write_rows,
@@ -17,10 +17,7 @@ fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|_| rng.random::<f32>() * 2.0 - 1.0)
         .collect();
-    Tensor::from_data(
-        burn::tensor::TensorData::new(values, shape),
-        &Device::flex(),
-    )
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -158,6 +155,39 @@ fn bf16_layers() {
             &values(rounded(&dy).matmul(weight)),
             2e-6,
         );
+    }
+}
+
+/// Rounding aside, `int8` is the same operation too: inputs that are whole numbers up to 127 in every
+/// block lose nothing. Gradients are computed in single precision.
+#[test]
+fn int8_layers() {
+    for (m, k, n) in SHAPES {
+        let packed = frozen(&random([n, k], 41), WeightFormat::Int8);
+        let weight = packed.to_tensor();
+        let mut x = values((random([m, k], 42) * 50.0).round());
+        for row in x.chunks_mut(k) {
+            for block in row.chunks_mut(64) {
+                block.iter_mut().for_each(|x| *x = x.clamp(-127.0, 127.0));
+                block[0] = 127.0;
+            }
+        }
+        let x = Tensor::<2>::from_data(TensorData::new(x, [m, k]), &Device::flex());
+        let y = values(linear(x.clone(), &packed).unwrap());
+        let want = values(reference::linear(x.clone(), weight.clone()));
+        close("int8 linear", &y, &want, 2e-6);
+
+        let targets: Vec<u32> = (0..m).map(|i| (i * 7919 % n) as u32).collect();
+        let nll = linear_cross_entropy(x.clone(), &packed, &targets, None).unwrap();
+        let want = reference::linear_cross_entropy(x.clone(), weight.clone(), &targets, None);
+        close("int8 losses", &values(nll), &values(want), 2e-6);
+
+        let dy = random([m, n], 45);
+        let x = x.autodiff().require_grad();
+        let y = linear(x.clone(), &packed).unwrap();
+        let grads = (y * dy.clone().autodiff()).sum().backward();
+        let dx = values(x.grad(&grads).unwrap());
+        close("int8 gradient", &dx, &values(dy.matmul(weight)), 2e-6);
     }
 }
 

@@ -4,13 +4,13 @@ use burn::tensor::{Device, Tensor};
 use grsap_core::{Generation, Generator, ModelError, Perplexity, Prompt, SamplingParams};
 use grsap_kernels::{KernelError, WeightFormat};
 
+use crate::batches::by_length;
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, DecoderInput, select_rows};
 use crate::engine::{EngineConfig, Job, generate};
 use crate::load_error::LoadError;
 use crate::prompt_encoder::encode_prompt;
-use crate::token_batches::token_batches;
 use crate::tokenizer::{ChatTokenizer, ControlTokens};
 use crate::training_tokens::TrainingTokens;
 
@@ -203,16 +203,18 @@ impl ChatModel {
                 });
             }
         }
-        let mut sums = Vec::with_capacity(sequences.len());
-        for chunk in token_batches(sequences, SCORING_TOKENS, |(ids, _)| ids.len()) {
+        let lengths: Vec<usize> = sequences.iter().map(|(ids, _)| ids.len()).collect();
+        let mut sums = vec![(0.0, 0); sequences.len()];
+        for batch in by_length(&lengths, SCORING_TOKENS) {
+            let chunk: Vec<_> = batch.iter().filter_map(|&i| sequences.get(i)).collect();
             let losses = self
-                .chunk_losses(chunk)
+                .chunk_losses(&chunk)
                 .map_err(|e| ModelError::backend("the forward pass failed", e))?
                 .into_data()
                 .try_into_vec::<f32>()
                 .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
             let mut losses = losses.into_iter();
-            for (_, targets) in chunk {
+            for (index, (_, targets)) in batch.into_iter().zip(chunk) {
                 let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();
                 if !sum.is_finite() {
                     return Err(ModelError::NonFinite {
@@ -220,13 +222,15 @@ impl ChatModel {
                         what: "log-likelihood",
                     });
                 }
-                sums.push((sum, targets.len()));
+                if let Some(place) = sums.get_mut(index) {
+                    *place = (sum, targets.len());
+                }
             }
         }
         Ok(sums)
     }
 
-    fn chunk_losses(&self, chunk: &[(&[u32], Vec<usize>)]) -> Result<Tensor<1>, KernelError> {
+    fn chunk_losses(&self, chunk: &[&(&[u32], Vec<usize>)]) -> Result<Tensor<1>, KernelError> {
         let input = DecoderInput::packed(chunk.iter().map(|(ids, _)| *ids));
         let mut rows = Vec::new();
         let mut labels = Vec::new();

@@ -1,8 +1,8 @@
 use grsap_core::{Embedder, ModelError};
 
+use crate::batches::by_length;
 use crate::chat_model::ChatModel;
 use crate::decoder::{DecoderInput, select_rows};
-use crate::token_batches::token_batches;
 use crate::unit_vector::push_unit;
 
 /// Tokens that one forward pass takes in.
@@ -40,21 +40,25 @@ impl Embedder for ChatModel {
             ids.truncate(limit);
             sequences.push(ids);
         }
-        let mut out = Vec::with_capacity(texts.len() * self.dim());
-        for batch in token_batches(&sequences, BATCH_TOKENS, Vec::len) {
-            let first = out.len() / self.dim();
-            for (at, state) in self
-                .last_states(batch)?
-                .chunks_exact(self.dim())
-                .enumerate()
-            {
-                if state.iter().any(|x| !x.is_finite()) {
-                    let (index, what) = (first + at, "hidden state");
-                    return Err(ModelError::NonFinite { index, what });
+        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        let mut states = vec![Vec::new(); texts.len()];
+        for batch in by_length(&lengths, BATCH_TOKENS) {
+            let chunk = batch.iter().filter_map(|&index| sequences.get(index));
+            let chunk: Vec<&[u32]> = chunk.map(Vec::as_slice).collect();
+            let last = self.last_states(&chunk)?;
+            for (index, state) in batch.into_iter().zip(last.chunks_exact(self.dim())) {
+                if let Some(to) = states.get_mut(index) {
+                    *to = state.iter().copied().map(f64::from).collect();
                 }
-                let state: Vec<f64> = state.iter().copied().map(f64::from).collect();
-                push_unit(&state, &mut out);
             }
+        }
+        let mut out = Vec::with_capacity(texts.len() * self.dim());
+        for (index, state) in states.iter().enumerate() {
+            if state.iter().any(|x| !x.is_finite()) {
+                let what = "hidden state";
+                return Err(ModelError::NonFinite { index, what });
+            }
+            push_unit(state, &mut out);
         }
         Ok(out)
     }
@@ -62,9 +66,9 @@ impl Embedder for ChatModel {
 
 impl ChatModel {
     /// `[sequences, hidden]`, row-major.
-    fn last_states(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
+    fn last_states(&self, sequences: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
         let failed = |e| ModelError::backend("the forward pass failed", e);
-        let input = DecoderInput::packed(sequences.iter().map(Vec::as_slice));
+        let input = DecoderInput::packed(sequences.iter().copied());
         let hidden = self.decoder().hidden_states(&input, None);
         let mut end = 0;
         let last = sequences.iter().map(|ids| {

@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod batches;
 mod chat_model;
 mod chat_template;
 mod checkpoint;
@@ -45,7 +46,6 @@ mod stream_decoder;
 mod template_limits;
 mod tensor_problems;
 mod tensor_survey;
-mod token_batches;
 mod tokenizer;
 mod training_tokens;
 mod unit_vector;

@@ -3,11 +3,8 @@
 
 #![allow(unsafe_code)]
 
-use std::ops::Range;
-
-use rayon::prelude::*;
-
 use super::simd::{SharedMut, Simd, axpy, dot, exp, simd_fn, tanh};
+use super::team;
 use crate::segment::{AttentionShape, Segment};
 
 /// Queries of one sequence that make a task.
@@ -42,7 +39,7 @@ pub(super) fn forward(
     if work * shape.num_heads * shape.head_dim < 100_000 {
         tasks.iter().for_each(run);
     } else {
-        tasks.par_iter().for_each(run);
+        team::run(tasks.len(), |index| run(&tasks[index]));
     }
     out
 }
@@ -52,19 +49,6 @@ simd_fn! {
         q: &[f32], k: &[f32], v: &[f32], out: SharedMut,
         shape: AttentionShape, segment: &Segment, first: usize, kv_head: usize,
     ) = forward_body
-}
-
-/// The rows of some of a segment's keys, counted through its ranges, with their numbers.
-#[inline(always)]
-fn rows(segment: &Segment, keys: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-    let mut first = 0;
-    segment.keys.iter().flat_map(move |range| {
-        let before = first;
-        first += range.len();
-        let from = keys.start.clamp(before, first);
-        let to = keys.end.clamp(from, first);
-        (from..to).map(move |key| (key, range.start + key - before))
-    })
 }
 
 /// cap * tanh(score / cap) in place.
@@ -120,7 +104,8 @@ unsafe fn forward_body<S: Simd>(
     let group = num_heads / num_kv_heads;
     let (q_width, kv_width) = (num_heads * head_dim, num_kv_heads * head_dim);
     let last = (first + QUERY_BLOCK).min(segment.queries.len());
-    let num_keys = segment.num_keys();
+    let rows: Vec<usize> = segment.keys.iter().cloned().flatten().collect();
+    let num_keys = rows.len();
     let mut scores = vec![0.0f32; group * num_keys];
     for i in first..last {
         let visible = shape.visible(segment.queries.len(), num_keys, i);
@@ -129,7 +114,7 @@ unsafe fn forward_body<S: Simd>(
         // function); each task writes the rows and heads of its own.
         unsafe {
             let query = q.as_ptr().add(row);
-            for (at, key_row) in rows(segment, visible.clone()) {
+            for (at, key_row) in visible.clone().zip(&rows[visible.clone()]) {
                 let key = k.as_ptr().add(key_row * kv_width + kv_head * head_dim);
                 for g in 0..group {
                     *scores.as_mut_ptr().add(g * num_keys + at) =
@@ -143,13 +128,58 @@ unsafe fn forward_body<S: Simd>(
                 }
                 softmax(scores);
             }
-            for (at, key_row) in rows(segment, visible) {
-                let value = v.as_ptr().add(key_row * kv_width + kv_head * head_dim);
-                for g in 0..group {
-                    let p = *scores.as_ptr().add(g * num_keys + at);
-                    axpy::<S>(p, value, out.at(row + g * head_dim), head_dim);
+            let values = v.as_ptr().add(kv_head * head_dim);
+            for g in 0..group {
+                let shares = scores[g * num_keys..][visible.clone()].iter();
+                let shares = shares.zip(&rows[visible.clone()]);
+                let shares = shares.map(|(p, row)| (*p, values.add(row * kv_width)));
+                weighted_sum::<S>(shares, out.at(row + g * head_dim), head_dim);
+            }
+        }
+    }
+}
+
+/// The sum of some vectors of `n` floats, each times its factor.
+///
+/// # Safety
+///
+/// The vectors are readable and `to` is writable for `n` floats; see [`Simd`] for the CPU.
+#[inline(always)]
+unsafe fn weighted_sum<S: Simd>(
+    vectors: impl Iterator<Item = (f32, *const f32)> + Clone,
+    to: *mut f32,
+    n: usize,
+) {
+    // SAFETY: every index is below n.
+    unsafe {
+        let mut i = 0;
+        while i + 4 * S::LANES <= n {
+            let mut sums = [S::zero(); 4];
+            for (factor, x) in vectors.clone() {
+                let factor = S::splat(factor);
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(factor, S::load(x.add(i + j * S::LANES)), *sum);
                 }
             }
+            for (j, sum) in sums.into_iter().enumerate() {
+                S::store(to.add(i + j * S::LANES), sum);
+            }
+            i += 4 * S::LANES;
+        }
+        while i + S::LANES <= n {
+            let mut sum = S::zero();
+            for (factor, x) in vectors.clone() {
+                sum = S::fma(S::splat(factor), S::load(x.add(i)), sum);
+            }
+            S::store(to.add(i), sum);
+            i += S::LANES;
+        }
+        while i < n {
+            let sum = vectors
+                .clone()
+                .fold(0.0, |sum, (factor, x)| sum + factor * *x.add(i));
+            *to.add(i) = sum;
+            i += 1;
         }
     }
 }
@@ -179,15 +209,16 @@ pub(super) fn backward(
     let run = |segment: &Segment, kv_head: usize| {
         backward_task(q, k, v, dy, grads, shape, segment, kv_head);
     };
-    (0..shape.num_kv_heads).into_par_iter().for_each(|kv_head| {
-        if disjoint {
-            segments
-                .par_iter()
-                .for_each(|segment| run(segment, kv_head));
-        } else {
+    if disjoint {
+        team::run(segments.len() * shape.num_kv_heads, |index| {
+            let (segment, kv_head) = (index / shape.num_kv_heads, index % shape.num_kv_heads);
+            run(&segments[segment], kv_head);
+        });
+    } else {
+        team::run(shape.num_kv_heads, |kv_head| {
             segments.iter().for_each(|segment| run(segment, kv_head));
-        }
-    });
+        });
+    }
     (dq, dk, dv)
 }
 

@@ -2,11 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use rayon::prelude::*;
-
 use super::matmul::Store;
 use super::packed::PackedWeight;
 use super::simd::{Simd, exp, simd_fn, tanh};
+use super::team;
 
 /// Bytes of logits held at a time.
 const LOGITS_BYTES: usize = 16 * 1024 * 1024;
@@ -34,13 +33,14 @@ pub(super) fn losses(
         let logits = &mut logits[..rows * vocab];
         weight.forward_into(&hidden[span.clone()], rows, logits);
         let with_grad = grad.is_some();
-        logits
-            .par_chunks_mut(vocab)
-            .zip(losses[first..first + rows].par_iter_mut())
-            .zip(&targets[first..first + rows])
-            .for_each(|((logits, loss), &target)| {
-                *loss = row(logits, target as usize, softcap, with_grad);
-            });
+        let targets = &targets[first..first + rows];
+        let losses = &mut losses[first..first + rows];
+        let mut outputs: Vec<_> = logits.chunks_mut(vocab).zip(losses).collect();
+        team::run_parts(&mut outputs, 1, |index, outputs| {
+            for (logits, loss) in outputs {
+                **loss = row(logits, targets[index] as usize, softcap, with_grad);
+            }
+        });
         if let Some(grad) = grad.as_deref_mut() {
             weight.backward(logits, &mut grad[span], rows, Store::Overwrite);
         }

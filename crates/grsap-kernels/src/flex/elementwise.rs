@@ -2,9 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use rayon::prelude::*;
-
 use super::simd::{Simd, dot, exp, simd_fn};
+use super::team::run_parts;
 use crate::linear::Dropout;
 
 /// Elements for which a task of its own pays.
@@ -14,13 +13,19 @@ fn rows_per_task(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)
 }
 
+/// What [`run_parts`] calls part `index`, of a slice that goes along.
+fn part(values: &[f32], index: usize, size: usize) -> &[f32] {
+    let end = ((index + 1) * size).min(values.len());
+    &values[index * size..end]
+}
+
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let width = weight.len().max(1);
     let block = rows_per_task(width) * width;
     let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(block)
-        .zip(x.par_chunks(block))
-        .for_each(|(y, x)| rms_norm_rows(x, weight, eps, y));
+    run_parts(&mut y, block, |index, y| {
+        rms_norm_rows(part(x, index, block), weight, eps, y);
+    });
     y
 }
 
@@ -43,9 +48,10 @@ pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32)
     let width = weight.len().max(1);
     let block = rows_per_task(width) * width;
     let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(block)
-        .zip(x.par_chunks(block).zip(dy.par_chunks(block)))
-        .for_each(|(dx, (x, dy))| rms_norm_backward_rows(x, weight, dy, eps, dx));
+    run_parts(&mut dx, block, |index, dx| {
+        let [x, dy] = [x, dy].map(|values| part(values, index, block));
+        rms_norm_backward_rows(x, weight, dy, eps, dx);
+    });
     dx
 }
 
@@ -97,10 +103,11 @@ pub(super) fn rotary(
         return y;
     }
     let rows = rows_per_task(width);
-    y.par_chunks_mut(rows * width)
-        .zip(x.par_chunks(rows * width))
-        .zip(cos.par_chunks(rows * half).zip(sin.par_chunks(rows * half)))
-        .for_each(|((y, x), (cos, sin))| rotary_rows(x, cos, sin, width, half, inverse, y));
+    run_parts(&mut y, rows * width, |index, y| {
+        let x = part(x, index, rows * width);
+        let [cos, sin] = [cos, sin].map(|angles| part(angles, index, rows * half));
+        rotary_rows(x, cos, sin, width, half, inverse, y);
+    });
     y
 }
 
@@ -142,9 +149,9 @@ unsafe fn rotary_body<S: Simd>(
 
 pub(super) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     let mut y = vec![0.0; gate.len()];
-    y.par_chunks_mut(BLOCK)
-        .zip(gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK)))
-        .for_each(|(y, (gate, up))| swiglu_part(gate, up, y));
+    run_parts(&mut y, BLOCK, |index, y| {
+        swiglu_part(part(gate, index, BLOCK), part(up, index, BLOCK), y);
+    });
     y
 }
 
@@ -159,17 +166,13 @@ unsafe fn swiglu_body<S: Simd>(gate: &[f32], up: &[f32], y: &mut [f32]) {
 
 pub(super) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let (mut dgate, mut dup) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
-    let inputs = gate
-        .par_chunks(BLOCK)
-        .zip(up.par_chunks(BLOCK))
-        .zip(dy.par_chunks(BLOCK));
-    dgate
-        .par_chunks_mut(BLOCK)
-        .zip(dup.par_chunks_mut(BLOCK))
-        .zip(inputs)
-        .for_each(|((dgate, dup), ((gate, up), dy))| {
+    let mut outputs: Vec<_> = dgate.chunks_mut(BLOCK).zip(dup.chunks_mut(BLOCK)).collect();
+    run_parts(&mut outputs, 1, |index, outputs| {
+        let [gate, up, dy] = [gate, up, dy].map(|values| part(values, index, BLOCK));
+        for (dgate, dup) in outputs {
             swiglu_backward_part(gate, up, dy, dgate, dup);
-        });
+        }
+    });
     (dgate, dup)
 }
 
@@ -198,10 +201,9 @@ unsafe fn swiglu_backward_body<S: Simd>(
 
 pub(super) fn dropout(x: &[f32], dropout: Dropout) -> Vec<f32> {
     let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(BLOCK)
-        .zip(x.par_chunks(BLOCK))
-        .enumerate()
-        .for_each(|(chunk, (y, x))| dropout_part(x, dropout, chunk * BLOCK, y));
+    run_parts(&mut y, BLOCK, |index, y| {
+        dropout_part(part(x, index, BLOCK), dropout, index * BLOCK, y);
+    });
     y
 }
 

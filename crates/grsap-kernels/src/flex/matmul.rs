@@ -7,9 +7,8 @@
 
 #![allow(unsafe_code)]
 
-use rayon::prelude::*;
-
 use super::simd::{SharedMut, Simd, simd_fn};
+use super::team;
 
 /// What happens to the old content of the result.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,11 +107,11 @@ pub(super) fn transposed(a: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 }
 
 /// Small products are not worth waking the other threads for.
-fn run(num_tasks: usize, work: usize, task: impl Fn(usize) + Sync + Send) {
+fn run(num_tasks: usize, work: usize, task: impl Fn(usize) + Sync) {
     if num_tasks == 1 || work < 200_000 {
         (0..num_tasks).for_each(task);
     } else {
-        (0..num_tasks).into_par_iter().for_each(task);
+        team::run(num_tasks, task);
     }
 }
 

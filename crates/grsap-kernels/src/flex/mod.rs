@@ -9,6 +9,8 @@ mod elementwise;
 mod matmul;
 mod packed;
 mod simd;
+mod softmax_weights;
+mod team;
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
@@ -16,6 +18,7 @@ use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use matmul::{Store, nn, nt, tn};
 pub(crate) use packed::PackedWeight;
+pub(crate) use softmax_weights::softmax_weights;
 
 use crate::linear::Dropout;
 use crate::ops::{AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps};

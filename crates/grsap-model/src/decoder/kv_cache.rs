@@ -30,6 +30,12 @@ impl KvCache {
         }
     }
 
+    /// Bytes that one token takes in the caches of a decoder.
+    pub fn bytes_per_row(config: &DecoderConfig) -> usize {
+        let width = config.num_key_value_heads * config.head_dim;
+        2 * config.num_hidden_layers * width * size_of::<f32>()
+    }
+
     /// How many tokens it holds.
     pub fn num_rows(&self) -> usize {
         self.num_rows

@@ -5,9 +5,9 @@ use grsap_core::{Embedder, ModelError};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::bert::{Bert, BertConfig};
+use crate::batches::by_length;
 use crate::load_error::{LoadError, read_json_if_there};
 use crate::safetensors_file::SafetensorsFile;
-use crate::token_batches::token_batches;
 use crate::unit_vector::push_unit;
 
 /// Tokens that one forward pass takes in.
@@ -164,9 +164,17 @@ impl Embedder for SentenceEncoder {
         for (index, text) in texts.iter().enumerate() {
             sequences.push(self.encode(index, text)?);
         }
-        let mut out = Vec::with_capacity(texts.len() * self.dim());
-        for batch in token_batches(&sequences, BATCH_TOKENS, Vec::len) {
-            out.extend(self.embed_batch(batch)?);
+        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        let mut out = vec![0.0; texts.len() * self.dim()];
+        for batch in by_length(&lengths, BATCH_TOKENS) {
+            let chunk = batch.iter().filter_map(|&index| sequences.get(index));
+            let chunk: Vec<&[u32]> = chunk.map(Vec::as_slice).collect();
+            let vectors = self.embed_batch(&chunk)?;
+            for (index, vector) in batch.into_iter().zip(vectors.chunks_exact(self.dim())) {
+                if let Some(to) = out.chunks_exact_mut(self.dim()).nth(index) {
+                    to.copy_from_slice(vector);
+                }
+            }
         }
         Ok(out)
     }

@@ -8,6 +8,9 @@ pub struct EngineConfig {
     pub max_batch: usize,
     /// Prompt tokens that one forward pass takes in (a longer prompt goes alone).
     pub max_prefill_tokens: usize,
+    /// Bytes for keys and values, as far as fewer sequences at a time can keep them: the memory is
+    /// allocated once for a call, and never grows. `None`: what `max_batch` needs.
+    pub max_memory: Option<usize>,
 }
 
 impl Default for EngineConfig {
@@ -15,6 +18,7 @@ impl Default for EngineConfig {
         Self {
             max_batch: 32,
             max_prefill_tokens: 1024,
+            max_memory: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Batched generation with a key-value cache.
 
+mod budget;
 mod config;
+mod draws;
 mod row_pool;
 mod run;
 mod sampler;

@@ -3,13 +3,12 @@ use std::ops::Range;
 
 use grsap_core::{Completion, FinishReason, Generation, ModelError, SamplingParams};
 use grsap_kernels::Segment;
-use rand_chacha::ChaCha8Rng;
 
+use super::budget::Budget;
 use super::config::EngineConfig;
+use super::draws::{Draws, Extended, Sequence};
 use super::row_pool::RowPool;
-use super::sampler::sample;
 use crate::decoder::{Decoder, DecoderInput, KvCache};
-use crate::stream_decoder::StreamDecoder;
 use crate::tokenizer::ChatTokenizer;
 
 /// A prompt as tokens.
@@ -26,18 +25,6 @@ struct Prefix {
     remaining: usize,
 }
 
-/// A sample on its way.
-struct Sequence {
-    job: usize,
-    sample: usize,
-    prefix: Range<usize>,
-    rows: Range<usize>,
-    last_token: u32,
-    num_tokens: usize,
-    text: StreamDecoder,
-    rng: ChaCha8Rng,
-}
-
 /// Continues every job `params.n` times.
 ///
 /// Finished samples make place for waiting ones at once. Each prompt is computed once; its samples
@@ -50,23 +37,7 @@ pub(crate) fn generate(
     params: &SamplingParams,
     config: &EngineConfig,
 ) -> Result<Vec<Generation>, ModelError> {
-    let limit = decoder.config().max_position_embeddings;
-    for (index, job) in jobs.iter().enumerate() {
-        let num_tokens = job.input_ids.len();
-        if num_tokens == 0 {
-            let reason = "the prompt has no tokens".into();
-            return Err(ModelError::InvalidInput { index, reason });
-        }
-        if num_tokens + params.max_new_tokens > limit {
-            let limit = limit.saturating_sub(params.max_new_tokens);
-            return Err(ModelError::TooLong {
-                index,
-                num_tokens,
-                limit,
-            });
-        }
-    }
-    let mut run = Run::new(decoder, tokenizer, jobs, params, config);
+    let mut run = Run::new(decoder, tokenizer, jobs, params, config)?;
     while run.step()? {}
     run.finish()
 }
@@ -98,16 +69,17 @@ impl<'a> Run<'a> {
         jobs: &'a [Job],
         params: &'a SamplingParams,
         config: &EngineConfig,
-    ) -> Self {
-        let max_batch = config.max_batch.max(1).min((jobs.len() * params.n).max(1));
-        // Rows for the most that can be active at once: so many samples, and one prompt more than
-        // have samples running.
-        let mut prompts: Vec<usize> = jobs.iter().map(|job| job.input_ids.len()).collect();
-        prompts.sort_unstable_by(|a, b| b.cmp(a));
-        let prompt_rows: usize = prompts.iter().take(max_batch + 1).sum();
+    ) -> Result<Self, ModelError> {
+        let prompts: Vec<usize> = jobs.iter().map(|job| job.input_ids.len()).collect();
+        let context = decoder.config().max_position_embeddings;
+        let bytes_per_row = KvCache::bytes_per_row(decoder.config());
+        let Budget {
+            max_batch,
+            prompt_rows,
+        } = Budget::new(&prompts, params, config, context, bytes_per_row)?;
         let slot = |i: usize| prompt_rows + i * params.max_new_tokens;
         let num_rows = slot(max_batch);
-        Self {
+        Ok(Self {
             decoder,
             tokenizer,
             jobs,
@@ -123,7 +95,7 @@ impl<'a> Run<'a> {
             active: Vec::new(),
             prefixes: BTreeMap::new(),
             completions: vec![vec![None; params.n]; jobs.len()],
-        }
+        })
     }
 
     /// One forward pass: prompts of newly admitted jobs, and one token of every active sample.
@@ -191,25 +163,25 @@ impl<'a> Run<'a> {
             };
             self.prefixes.insert(job, prefix);
         }
-        self.advance(rows)?;
+        self.advance(&rows.collect::<Vec<_>>())?;
         self.admit()?;
         Ok(true)
     }
 
-    /// Takes rows for the prompts of the next jobs, as many as one pass should compute and as have
-    /// a free place.
+    /// Takes rows for the prompts of the next jobs: so many that all free places can be taken, and the
+    /// next one that becomes free at once; and as one pass should compute.
     fn reserve_prompts(&mut self) -> Vec<(usize, Range<usize>)> {
-        let mut reserved = Vec::new();
-        let mut places = self.max_batch.saturating_sub(self.active.len());
-        let mut tokens = 0;
+        let is_ready = |(job, _): &&(usize, usize)| self.prefixes.contains_key(job);
+        let ready = self.waiting.iter().take_while(is_ready).count();
+        let places = self.max_batch.saturating_sub(self.active.len()) + 1;
+        let mut wanted = places.saturating_sub(ready);
         let mut next = self
             .waiting
-            .front()
+            .get(ready)
             .map_or(self.jobs.len(), |&(job, _)| job);
-        if self.prefixes.contains_key(&next) {
-            return reserved; // samples of a prompt that is there come first
-        }
-        while let Some(job) = self.jobs.get(next).filter(|_| places > 0) {
+        let mut reserved = Vec::new();
+        let mut tokens = 0;
+        while let Some(job) = self.jobs.get(next).filter(|_| wanted > 0) {
             let len = job.input_ids.len();
             if tokens > 0 && tokens + len > self.max_prefill_tokens {
                 break;
@@ -218,7 +190,7 @@ impl<'a> Run<'a> {
                 break;
             };
             tokens += len;
-            places = places.saturating_sub(self.params.n);
+            wanted = wanted.saturating_sub(self.params.n);
             reserved.push((next, rows));
             next += 1;
         }
@@ -227,25 +199,32 @@ impl<'a> Run<'a> {
 
     /// Starts waiting samples whose prompts are there, while there is place.
     fn admit(&mut self) -> Result<(), ModelError> {
-        while let Some(&(job, sample)) = self.waiting.front() {
-            if !self.prefixes.contains_key(&job) {
-                break;
+        loop {
+            let mut started = Vec::new();
+            let mut logits: Vec<&[f32]> = Vec::new();
+            while let Some(&(job, sample)) = self.waiting.front() {
+                let Some(prefix) = self.prefixes.get(&job) else {
+                    break;
+                };
+                let Some(rows) = self.slots.pop() else { break };
+                self.waiting.pop_front();
+                started.push(self.sequence(job, sample, prefix, rows));
+                logits.push(&prefix.logits);
             }
-            let Some(rows) = self.slots.pop() else { break };
-            self.waiting.pop_front();
-            self.start(job, sample, rows)?;
+            if started.is_empty() {
+                return Ok(());
+            }
+            let extended = self.draws().extend_all(started, &logits);
+            // A sample that ends with its first token makes place for another one.
+            self.settle(extended)?;
         }
-        Ok(())
     }
 
-    fn start(&mut self, job: usize, sample: usize, rows: Range<usize>) -> Result<(), ModelError> {
-        let Some(prefix) = self.prefixes.get(&job) else {
-            return Ok(());
-        };
+    fn sequence(&self, job: usize, sample: usize, prefix: &Prefix, rows: Range<usize>) -> Sequence {
         let ids = self.jobs.get(job).map_or(&[][..], |job| &job.input_ids);
         let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let index = (sample as u64).to_le_bytes();
-        let mut sequence = Sequence {
+        Sequence {
             job,
             sample,
             prefix: prefix.rows.clone(),
@@ -254,61 +233,32 @@ impl<'a> Run<'a> {
             num_tokens: 0,
             text: self.tokenizer.stream_decoder(),
             rng: grsap_core::rng(self.params.seed, "sample", &[&ids, &index]),
-        };
-        match self.extend(&mut sequence, &prefix.logits)? {
-            None => self.active.push(sequence),
-            Some(reason) => self.complete(sequence, reason),
         }
-        Ok(())
+    }
+
+    fn draws(&self) -> Draws<'a> {
+        Draws {
+            tokenizer: self.tokenizer,
+            params: self.params,
+        }
     }
 
     /// Draws the next token of every active sample.
-    fn advance<'l>(&mut self, logits: impl Iterator<Item = &'l [f32]>) -> Result<(), ModelError> {
-        for (mut sequence, logits) in std::mem::take(&mut self.active).into_iter().zip(logits) {
-            match self.extend(&mut sequence, logits)? {
+    fn advance(&mut self, logits: &[&[f32]]) -> Result<(), ModelError> {
+        let active = std::mem::take(&mut self.active);
+        let extended = self.draws().extend_all(active, logits);
+        self.settle(extended)
+    }
+
+    /// Keeps what goes on, and what has ended.
+    fn settle(&mut self, extended: Vec<Extended>) -> Result<(), ModelError> {
+        for (sequence, outcome) in extended {
+            match outcome? {
                 None => self.active.push(sequence),
                 Some(reason) => self.complete(sequence, reason),
             }
         }
         Ok(())
-    }
-
-    fn extend(
-        &self,
-        sequence: &mut Sequence,
-        logits: &[f32],
-    ) -> Result<Option<FinishReason>, ModelError> {
-        let token =
-            sample(logits, self.params, &mut sequence.rng).ok_or(ModelError::NonFinite {
-                index: sequence.job,
-                what: "logit",
-            })?;
-        sequence.last_token = token;
-        sequence.num_tokens += 1;
-        if self.tokenizer.is_eos(token) {
-            return Ok(Some(FinishReason::Eos));
-        }
-        let before = sequence.text.text().len();
-        sequence.text.push(token);
-        if self.stop_at(sequence.text.text(), before).is_some() {
-            return Ok(Some(FinishReason::Stop));
-        }
-        Ok((sequence.num_tokens == self.params.max_new_tokens).then_some(FinishReason::Length))
-    }
-
-    /// Where the first stop text begins, if one ends behind byte `before`.
-    fn stop_at(&self, text: &str, before: usize) -> Option<usize> {
-        self.params
-            .stop
-            .iter()
-            .filter_map(|stop| {
-                let mut from = (before + 1).saturating_sub(stop.len());
-                while !text.is_char_boundary(from) {
-                    from -= 1;
-                }
-                text.get(from..)?.find(stop.as_str()).map(|at| from + at)
-            })
-            .min()
     }
 
     fn complete(&mut self, mut sequence: Sequence, finish_reason: FinishReason) {
@@ -317,7 +267,7 @@ impl<'a> Run<'a> {
         }
         let mut text = sequence.text.text().to_owned();
         if finish_reason == FinishReason::Stop
-            && let Some(at) = self.stop_at(&text, 0)
+            && let Some(at) = self.draws().stop_at(&text, 0)
         {
             text.truncate(at);
         }

@@ -1,86 +1,105 @@
 use grsap_core::SamplingParams;
+use grsap_kernels::SoftmaxWeights;
 use rand::{Rng, RngExt};
 
 /// Draws one token from logits. `None` when they hold a NaN, or nothing finite.
 ///
-/// Temperature first, then top-k, then top-p, as in transformers. Sums are in double precision and
-/// in the order of the vocabulary, so that the draw is the same everywhere.
-pub(super) fn sample(logits: &[f32], params: &SamplingParams, rng: &mut dyn Rng) -> Option<u32> {
-    let mut best = (0usize, f32::NEG_INFINITY);
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit.is_nan() {
-            return None;
-        }
-        if logit > best.1 {
-            best = (id, logit);
-        }
-    }
-    if best.1 == f32::NEG_INFINITY || best.1 == f32::INFINITY {
-        return None;
-    }
+/// Temperature first, then top-k, then top-p, as in transformers. Weights and sums are in double
+/// precision and the same on every machine. `weights` is memory to work in.
+pub(super) fn sample(
+    logits: &[f32],
+    params: &SamplingParams,
+    rng: &mut dyn Rng,
+    weights: &mut SoftmaxWeights,
+) -> Option<u32> {
+    let max = largest(logits)?;
+    let best = logits.iter().position(|&logit| logit == max)?;
     if params.temperature == 0.0 {
-        return u32::try_from(best.0).ok();
+        return u32::try_from(best).ok();
     }
-    let max = f64::from(best.1);
-    let weight = |logit: f32| ((f64::from(logit) - max) / params.temperature).exp();
     let uniform: f64 = rng.random();
-    if params.top_p >= 1.0 && params.top_k.is_none() {
-        let weights: Vec<f64> = logits.iter().map(|&logit| weight(logit)).collect();
-        let total: f64 = weights.iter().sum();
-        return pick(weights.into_iter().enumerate(), uniform * total, best.0);
-    }
-
-    // Most probable first; equal logits in the order of the vocabulary.
-    let mut ranked: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
-    let by_rank = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    let total: f64 = match params.top_k {
-        Some(k) if k < ranked.len() => {
-            ranked.select_nth_unstable_by(k - 1, by_rank);
+    let top_k = params.top_k.filter(|&k| k < logits.len());
+    let drawn = match top_k {
+        Some(k) => {
+            // Most probable first; equal logits in the order of the vocabulary.
+            let mut ranked: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+            ranked.select_nth_unstable_by(k - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             ranked.truncate(k);
-            ranked.sort_unstable_by(by_rank);
-            ranked.iter().map(|&(_, logit)| weight(logit)).sum()
+            let kept: Vec<f32> = ranked.iter().map(|&(_, logit)| logit).collect();
+            weights.set(&kept, max, params.temperature);
+            let weighted = ranked.into_iter().zip(weights.values());
+            let mut weighted: Vec<_> = weighted.map(|((id, _), &weight)| (id, weight)).collect();
+            weighted.sort_unstable_by(by_rank);
+            let total = weighted.iter().map(|&(_, weight)| weight).sum();
+            nucleus(weighted, params.top_p, total, uniform)
         }
-        _ => logits.iter().map(|&logit| weight(logit)).sum(),
+        None => {
+            weights.set(logits, max, params.temperature);
+            let total = weights.total();
+            if params.top_p >= 1.0 {
+                weights.pick(uniform * total)
+            } else {
+                // What is left out weighs less than 1 - top_p in all: none of it is needed.
+                let least = (1.0 - params.top_p) * total / logits.len() as f64;
+                let all = weights.values().iter().copied().enumerate();
+                let likely = all.filter(|&(_, weight)| weight >= least).collect();
+                nucleus(likely, params.top_p, total, uniform)
+            }
+        }
     };
+    u32::try_from(drawn.unwrap_or(best)).ok()
+}
+
+/// `None` when there is a NaN, or nothing finite, or infinity.
+fn largest(logits: &[f32]) -> Option<f32> {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let mut has_nan = false;
+    let (whole, rest) = logits.as_chunks::<16>();
+    for logits in whole {
+        for (lane, &logit) in lanes.iter_mut().zip(logits) {
+            has_nan |= logit.is_nan();
+            *lane = if logit > *lane { logit } else { *lane };
+        }
+    }
+    has_nan |= rest.iter().any(|logit| logit.is_nan());
+    let max = lanes
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    (!has_nan && max.is_finite()).then_some(max)
+}
+
+/// The largest weight first; equal ones in the order of the vocabulary.
+fn by_rank(a: &(usize, f64), b: &(usize, f64)) -> std::cmp::Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Draws from the smallest set whose weights reach the share `top_p` of `total`.
+fn nucleus(mut weights: Vec<(usize, f64)>, top_p: f64, total: f64, uniform: f64) -> Option<usize> {
     // Sorting the head is enough nearly always; sort on only if its mass is too small.
-    let mut sorted = if params.top_k.is_some_and(|k| k < logits.len()) {
-        ranked.len()
-    } else {
-        0
-    };
-    let mut mass = 0.0;
-    let mut kept = Vec::new();
-    for rank in 0..ranked.len() {
-        if rank == sorted {
-            let rest = ranked.get_mut(rank..)?;
-            let head = rest.len().min((rank * 4).max(256));
+    let (mut sorted, mut mass, mut kept) = (0, 0.0, 0);
+    while kept < weights.len() && mass < top_p * total {
+        if kept == sorted {
+            let rest = weights.get_mut(sorted..)?;
+            let head = rest.len().min((sorted * 4).max(256));
             if head < rest.len() {
                 rest.select_nth_unstable_by(head - 1, by_rank);
             }
             rest.get_mut(..head)?.sort_unstable_by(by_rank);
             sorted += head;
         }
-        let &(id, logit) = ranked.get(rank)?;
-        let w = weight(logit);
-        kept.push((id, w));
-        mass += w;
-        if mass >= params.top_p * total {
-            break;
-        }
+        mass += weights.get(kept)?.1;
+        kept += 1;
     }
-    pick(kept.into_iter(), uniform * mass, best.0)
-}
-
-/// The first item at which the running sum passes `target`.
-fn pick(weights: impl Iterator<Item = (usize, f64)>, target: f64, fallback: usize) -> Option<u32> {
+    let target = uniform * mass;
     let mut sum = 0.0;
-    for (id, weight) in weights {
+    let mut kept = weights.into_iter().take(kept);
+    let drawn = kept.find(|&(_, weight)| {
         sum += weight;
-        if sum > target {
-            return u32::try_from(id).ok();
-        }
-    }
-    u32::try_from(fallback).ok()
+        sum > target
+    });
+    drawn.map(|(id, _)| id)
 }
 
 #[cfg(test)]
@@ -93,7 +112,8 @@ mod tests {
         let mut rng = grsap_core::rng(1, "test", &[]);
         let mut counts = vec![0.0; logits.len()];
         for _ in 0..20_000 {
-            counts[sample(logits, &params, &mut rng).unwrap() as usize] += 1.0 / 20_000.0;
+            counts[sample(logits, &params, &mut rng, &mut SoftmaxWeights::default()).unwrap()
+                as usize] += 1.0 / 20_000.0;
         }
         counts
     }
@@ -146,7 +166,9 @@ mod tests {
         .unwrap();
         let mut rng = grsap_core::rng(2, "test", &[]);
         let far = (0..200)
-            .filter(|_| sample(&logits, &params, &mut rng).unwrap() > 1500)
+            .filter(|_| {
+                sample(&logits, &params, &mut rng, &mut SoftmaxWeights::default()).unwrap() > 1500
+            })
             .count();
         assert!((60..140).contains(&far), "{far}");
     }
@@ -155,8 +177,69 @@ mod tests {
     fn greedy_takes_the_first_maximum_and_nan_is_refused() {
         let mut rng = grsap_core::rng(3, "test", &[]);
         let greedy = SamplingParams::greedy(1);
-        assert_eq!(sample(&[0.0, 2.0, 2.0], &greedy, &mut rng), Some(1));
-        assert_eq!(sample(&[0.0, f32::NAN], &greedy, &mut rng), None);
-        assert_eq!(sample(&[f32::NEG_INFINITY; 2], &greedy, &mut rng), None);
+        let mut draw =
+            |logits: &[f32]| sample(logits, &greedy, &mut rng, &mut SoftmaxWeights::default());
+        assert_eq!(draw(&[0.0, 2.0, 2.0]), Some(1));
+        let long: Vec<f32> = (0..100).map(|i| (i * 37 % 100) as f32).collect();
+        assert_eq!(draw(&long), Some(27));
+        for bad in [f32::NAN, f32::INFINITY] {
+            for at in [0, 5, 40, 99] {
+                let mut logits = long.clone();
+                logits[at] = bad;
+                assert_eq!(draw(&logits), None);
+            }
+        }
+        assert_eq!(draw(&[f32::NEG_INFINITY; 2]), None);
+    }
+
+    /// The definition: sort everything, take the head, draw.
+    fn by_definition(logits: &[f32], params: &SamplingParams, uniform: f64) -> usize {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |logit: f32| ((f64::from(logit) - f64::from(max)) / params.temperature).exp();
+        let mut ranked: Vec<(usize, f64)> = logits
+            .iter()
+            .map(|&logit| weight(logit))
+            .enumerate()
+            .collect();
+        ranked.sort_by(by_rank);
+        ranked.truncate(params.top_k.unwrap_or(usize::MAX));
+        let total: f64 = ranked.iter().map(|(_, weight)| weight).sum();
+        let (mut mass, mut kept) = (0.0, 0);
+        while kept < ranked.len() && mass < params.top_p * total {
+            mass += ranked[kept].1;
+            kept += 1;
+        }
+        ranked.truncate(kept);
+        if params.top_p >= 1.0 && params.top_k.is_none() {
+            ranked.sort_by_key(|&(id, _)| id);
+        }
+        let mut sum = 0.0;
+        let drawn = ranked.iter().find(|(_, weight)| {
+            sum += weight;
+            sum > uniform * mass
+        });
+        drawn.unwrap().0
+    }
+
+    #[test]
+    fn draws_are_those_of_the_definition() {
+        let mut rng = grsap_core::rng(5, "test", &[]);
+        for round in 0..300 {
+            let len = 1 + round * 17 % 3000;
+            let spread = 1.0 + (round % 13) as f32;
+            let logits: Vec<f32> = (0..len).map(|_| spread * rng.random::<f32>()).collect();
+            let params = SamplingParams::new(SamplingConfig {
+                temperature: [0.3, 1.0, 1.7][round % 3],
+                top_p: [1.0, 0.5, 0.95, 0.999][round % 4],
+                top_k: [None, Some(40), None, Some(1), None][round % 5],
+                ..Default::default()
+            })
+            .unwrap();
+            let mut same = rng.clone();
+            let uniform: f64 = same.random();
+            let got = sample(&logits, &params, &mut rng, &mut SoftmaxWeights::default());
+            let want = by_definition(&logits, &params, uniform);
+            assert_eq!(got, u32::try_from(want).ok(), "round {round}");
+        }
     }
 }

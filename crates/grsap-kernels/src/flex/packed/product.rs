@@ -8,10 +8,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::super::matmul::Store;
 use super::super::simd::SharedMut;
+use super::super::team;
 use super::kernel::Kernel;
 use super::matrix::{PANEL, Packed, Row};
 use super::tile::Block;
@@ -21,13 +20,13 @@ use super::word::Word;
 const LEFT_BLOCK_BYTES: usize = 512 * 1024;
 
 /// Panels of the right matrix's transpose that are made at a time, along the inner dimension.
-const PANELS_AT_A_TIME: usize = 24;
+pub(super) const PANELS_AT_A_TIME: usize = 24;
 
-/// Multiplications that are not worth waking another thread for.
-const SERIAL_WORK: usize = 200_000;
+/// Multiplications that are not worth calling another thread for.
+pub(super) const SERIAL_WORK: usize = 50_000;
 
 /// Tasks for each thread, so that a thread that is late holds up little.
-const TASKS_PER_THREAD: usize = 8;
+pub(super) const TASKS_PER_THREAD: usize = 8;
 
 impl<W: Word> Packed<W> {
     /// `x[m, in] · weightᵀ`: `[m, out]`.
@@ -139,8 +138,7 @@ impl<W: Word> Packed<W> {
         let stride = self.depth();
         turned.resize(self.width.div_ceil(PANEL) * depth, Row::ZERO);
         let size = PANEL / W::ELEMENTS;
-        let to = turned.par_chunks_exact_mut(depth).enumerate();
-        to.for_each(|(index, to)| {
+        team::run_parts(turned, depth, |index, to| {
             for (to, panel) in to.chunks_mut(size).zip(panels.clone()) {
                 let from = &self.rows[panel * stride..][..stride];
                 let from = from.chunks(size).nth(index).unwrap_or_default();
@@ -161,19 +159,19 @@ impl<W: Word> Packed<W> {
 ///
 /// Whoever makes one vouches for `c`: m x n places, which nothing else touches meanwhile; they need
 /// values only where they are added to.
-struct Product<'a, W> {
-    a: &'a [W],
-    a_stride: usize,
-    b: &'a [Row<W>],
-    depth: usize,
-    c: SharedMut,
-    m: usize,
-    n: usize,
-    into: Store,
+pub(super) struct Product<'a, W> {
+    pub(super) a: &'a [W],
+    pub(super) a_stride: usize,
+    pub(super) b: &'a [Row<W>],
+    pub(super) depth: usize,
+    pub(super) c: SharedMut,
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) into: Store,
 }
 
 impl<W: Word> Product<'_, W> {
-    fn run(&self, kernel: Kernel<W>) {
+    pub(super) fn run(&self, kernel: Kernel<W>) {
         let (m, n) = (self.m, self.n);
         if m == 0 || n == 0 {
             return;
@@ -212,7 +210,7 @@ impl<W: Word> Product<'_, W> {
         if num_tasks == 1 || m * n * self.depth < SERIAL_WORK {
             (0..num_tasks).for_each(task);
         } else {
-            (0..num_tasks).into_par_iter().for_each(task);
+            team::run(num_tasks, task);
         }
     }
 }

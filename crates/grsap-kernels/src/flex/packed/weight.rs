@@ -3,10 +3,11 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use super::super::matmul::Store;
+use super::int8::Int8;
 use super::matrix::Packed;
 use crate::weight::WeightFormat;
 
-/// A packed weight of either format. Copies share their memory.
+/// A packed weight of any format. Copies share their memory.
 #[derive(Clone)]
 pub(crate) struct PackedWeight(Words);
 
@@ -14,6 +15,7 @@ pub(crate) struct PackedWeight(Words);
 enum Words {
     F32(Arc<Packed<f32>>),
     Bf16(Arc<Packed<u32>>),
+    Int8(Arc<Int8>),
 }
 
 impl std::fmt::Debug for PackedWeight {
@@ -27,6 +29,7 @@ macro_rules! each {
         match &$weight.0 {
             Words::F32($packed) => $body,
             Words::Bf16($packed) => $body,
+            Words::Int8($packed) => $body,
         }
     };
 }
@@ -42,6 +45,7 @@ impl PackedWeight {
         let pack = || match format {
             WeightFormat::F32 => Words::F32(Packed::new(values, shape).into()),
             WeightFormat::Bf16 => Words::Bf16(Packed::new(values, shape).into()),
+            WeightFormat::Int8 => Words::Int8(Int8::new(values, shape).into()),
         };
         (*device == Device::flex()).then(|| Self(pack()))
     }
@@ -54,6 +58,7 @@ impl PackedWeight {
         match self.0 {
             Words::F32(_) => WeightFormat::F32,
             Words::Bf16(_) => WeightFormat::Bf16,
+            Words::Int8(_) => WeightFormat::Int8,
         }
     }
 

@@ -4,11 +4,13 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-
 use super::super::simd::{Simd, simd_fn};
+use super::super::team;
 use super::kernel::{Kernel, bf16_kernel, f32_kernel};
 use super::matrix::{PANEL, Row};
+
+/// Elements for which a task of its own pays, when a left matrix is rounded.
+const ELEMENTS_PER_TASK: usize = 1 << 15;
 
 /// Thirty-two bits of a matrix: an `f32`, or two `bf16` that follow one another along the inner
 /// dimension.
@@ -81,16 +83,12 @@ impl Word for u32 {
         }
         let words = width.div_ceil(2);
         let mut out = vec![0; a.len() / width * words];
-        if a.len() < 1 << 16 {
-            let rows = a.chunks_exact(width).zip(out.chunks_exact_mut(words));
+        let rows = (ELEMENTS_PER_TASK / width).max(1);
+        team::run_parts(&mut out, rows * words, |index, to| {
+            let from = a.chunks_exact(width).skip(index * rows);
+            let rows = from.zip(to.chunks_exact_mut(words));
             rows.for_each(|(from, to)| to_pairs(from, to));
-        } else {
-            let rows = a
-                .par_chunks_exact(width)
-                .zip(out.par_chunks_exact_mut(words));
-            let rows = rows.with_min_len(16);
-            rows.for_each(|(from, to)| to_pairs(from, to));
-        }
+        });
         out.into()
     }
 
