@@ -57,7 +57,7 @@ fn gradients(
         weighting,
         ..LossConfig::default()
     };
-    loss_gradients(decoder, &micro_batches, config, |_| None).unwrap()
+    loss_gradients(decoder, &tiny_lora(), &micro_batches, config, |_| None).unwrap()
 }
 
 fn values(tensors: &[Tensor<2>]) -> Vec<f32> {
@@ -107,6 +107,7 @@ fn gradient_checkpointing_changes_no_bit() {
             let config = LossConfig {
                 gradient_checkpointing,
                 weighting: LossWeighting::PerExample,
+                kl: None,
             };
             let dropout = |pass| {
                 Some(Dropout {
@@ -114,7 +115,7 @@ fn gradient_checkpointing_changes_no_bit() {
                     seed: 7 + pass as u64,
                 })
             };
-            loss_gradients(&mut decoder, &batches, config, dropout).unwrap()
+            loss_gradients(&mut decoder, &lora, &batches, config, dropout).unwrap()
         };
         let (whole, checkpointed) = (run(false), run(true));
         assert_eq!(whole.loss.to_bits(), checkpointed.loss.to_bits());
@@ -126,7 +127,7 @@ fn gradient_checkpointing_changes_no_bit() {
         gradient_checkpointing: true,
         ..LossConfig::default()
     };
-    let error = loss_gradients(&mut tiny_decoder(), &batches, config, |_| None);
+    let error = loss_gradients(&mut tiny_decoder(), &lora(), &batches, config, |_| None);
     assert!(matches!(
         error.unwrap_err(),
         TrainError::Adapter(AdapterError::NoAdapter)
@@ -314,7 +315,7 @@ fn a_checkpoint_of_another_run_is_refused_with_the_field() {
     crate::attach(&mut other, &lora(), 9).unwrap();
     assert_eq!(
         resume(config(), lora(), &examples, &mut other),
-        "initial_adapter_sha256"
+        "initial_parameters_sha256"
     );
     let mut other = adapted_decoder(&lora());
     crate::merge(&mut other);
@@ -376,7 +377,6 @@ fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
     for (name, content) in [
         ("trainer_state.json", "{"),
         ("optimizer.safetensors", "cut"),
-        ("adapter_model.safetensors", ""),
     ] {
         let dir = tempfile::tempdir().unwrap();
         train(config(), dir.path(), Resume::Never);
@@ -463,6 +463,7 @@ fn bad_input_is_an_error_that_names_it() {
     ));
     let error = loss_gradients(
         &mut tiny_decoder(),
+        &lora(),
         &[random_examples(1).iter().collect()],
         LossConfig::default(),
         |_| None,
@@ -552,4 +553,194 @@ fn clipping_scales_all_gradients_by_one_factor() {
     assert_eq!(clip_grad_norm(&mut kept, Some(6.0)).unwrap(), 5.0);
     assert_eq!(values(&kept), [3.0, 0.0, 0.0, 4.0]);
     assert_eq!(clip_grad_norm(&mut [], Some(1.0)).unwrap(), 0.0);
+}
+
+#[test]
+fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
+    /// Finite for four steps, then so large that the factors overflow.
+    struct Jump;
+    impl LrSchedule for Jump {
+        fn lr(&self, step: usize) -> f64 {
+            if step < 4 { 1e-3 } else { 1e30 }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainerConfig {
+        num_train_epochs: 4,
+        ..config()
+    };
+    let mut decoder = adapted_decoder(&lora());
+    let error = Trainer::new(config, lora())
+        .unwrap()
+        .with_output_dir(dir.path())
+        .train_with(&mut decoder, &random_examples(11), &Jump, &mut [])
+        .unwrap_err();
+    let TrainError::NonFinite { step, examples, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(*step > 4 && !examples.is_empty(), "{error}");
+    let (kept, folder) = latest_checkpoint(dir.path()).unwrap().unwrap();
+    assert_eq!(kept, 4);
+    let mut good = tiny_decoder();
+    crate::load_adapter(&mut good, folder).unwrap();
+    assert!(
+        bits(&good)
+            .iter()
+            .all(|bits| f32::from_bits(*bits).is_finite())
+    );
+}
+
+#[test]
+fn passes_filled_by_tokens_give_the_same_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let dry = || LoraConfig {
+        lora_dropout: 0.0,
+        ..lora()
+    };
+    let run = |max_tokens_per_pass| {
+        let mut decoder = adapted_decoder(&dry());
+        let config = TrainerConfig {
+            max_tokens_per_pass,
+            save_steps: None,
+            ..config()
+        };
+        let trainer = Trainer::new(config, dry()).unwrap();
+        let report = trainer.train(&mut decoder, &random_examples(11), &mut []);
+        report.map(|report| report.losses)
+    };
+    let chunks = run(None).unwrap();
+    let packed = run(Some(20)).unwrap();
+    for (a, b) in chunks.iter().zip(&packed) {
+        assert!((a - b).abs() < 1e-5, "{chunks:?} {packed:?}");
+    }
+    let error = run(Some(5)).unwrap_err().to_string();
+    assert!(error.starts_with("max_tokens_per_pass: is 5"), "{error}");
+    drop(dir);
+}
+
+#[test]
+fn the_average_follows_the_weights_and_ends_on_the_decoder() {
+    struct Weights(Vec<Vec<f32>>);
+    impl Callback for Weights {
+        fn on_checkpoint(&mut self, _: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
+            let mut decoder = tiny_decoder();
+            crate::load_adapter(&mut decoder, dir)?;
+            let factors = bits(&decoder).into_iter().map(f32::from_bits);
+            self.0.push(factors.collect());
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    let run = |ema_decay| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut decoder = adapted_decoder(&lora());
+        let config = TrainerConfig {
+            ema_decay,
+            save_steps: Some(1),
+            ..config()
+        };
+        let mut weights = Weights(Vec::new());
+        let trainer = Trainer::new(config, lora()).unwrap();
+        trainer
+            .with_output_dir(dir.path())
+            .train(&mut decoder, &random_examples(11), &mut [&mut weights])
+            .unwrap();
+        (weights.0, bits(&decoder))
+    };
+    let start = bits(&adapted_decoder(&lora()));
+    let (plain, _) = run(None);
+    let (averages, last) = run(Some(0.75));
+    let mut expected: Vec<f32> = start.into_iter().map(f32::from_bits).collect();
+    for (plain, average) in plain.iter().zip(&averages) {
+        for ((expected, now), got) in expected.iter_mut().zip(plain).zip(average) {
+            *expected = 0.75 * *expected + 0.25 * now;
+            assert!((*expected - got).abs() < 1e-6);
+        }
+    }
+    let at_end: Vec<u32> = averages[5].iter().map(|x| x.to_bits()).collect();
+    assert_eq!(last, at_end);
+}
+
+#[test]
+fn a_divergence_term_holds_replay_near_the_start() {
+    let run = |kl_coef: f64, gradient_checkpointing: bool| {
+        let mut decoder = tiny_decoder();
+        crate::attach(&mut decoder, &tiny_lora(), 1).unwrap();
+        let config = TrainerConfig {
+            kl_coef,
+            gradient_checkpointing,
+            num_train_epochs: 20,
+            save_steps: None,
+            ..config()
+        };
+        let mut steps = Divergences::default();
+        let trainer = Trainer::new(config, tiny_lora()).unwrap();
+        trainer
+            .train(&mut decoder, &random_examples(11), &mut [&mut steps])
+            .unwrap();
+        (steps.0, bits(&decoder))
+    };
+    #[derive(Default)]
+    struct Divergences(Vec<Option<f64>>);
+    impl Callback for Divergences {
+        fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            self.0.push(report.kl);
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    assert!(run(0.0, false).0.iter().all(Option::is_none));
+    let (weak, _) = run(1e-6, false);
+    let (strong, whole) = run(5.0, false);
+    // A fresh adapter predicts what the base model does.
+    assert!(weak[0].unwrap().abs() < 1e-6);
+    let mean = |steps: &[Option<f64>]| steps[30..].iter().flatten().sum::<f64>();
+    assert!(mean(&strong) < 0.3 * mean(&weak), "{weak:?} {strong:?}");
+    assert_eq!(run(5.0, true), (strong, whole));
+}
+
+#[test]
+fn examples_and_targets_of_a_group_are_reported_in_every_step() {
+    struct Shares(usize);
+    impl Callback for Shares {
+        fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            let (task, replay) = (report.example_share("task"), report.example_share("replay"));
+            assert!((task + replay - 1.0).abs() < 1e-12);
+            assert_eq!(
+                report.num_examples,
+                if report.step % 3 == 0 { 3 } else { 4 }
+            );
+            assert_ne!(replay, report.target_token_share("replay"));
+            self.0 += report.examples_by_group["task"];
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    let mut shares = Shares(0);
+    let config = TrainerConfig {
+        save_steps: None,
+        seed: 2,
+        ..config()
+    };
+    let trainer = Trainer::new(config, lora()).unwrap();
+    let report = trainer
+        .train(
+            &mut adapted_decoder(&lora()),
+            &random_examples(11),
+            &mut [&mut shares],
+        )
+        .unwrap();
+    assert_eq!(shares.0, report.examples_by_group["task"]);
+    assert_eq!(report.num_examples, 22);
+    assert_eq!(report.example_share("replay"), 4.0 / 11.0);
+}
+
+#[test]
+fn all_weights_are_not_trained_under_an_adapter() {
+    let config = TrainerConfig {
+        save_steps: None,
+        ..config()
+    };
+    let trainer = Trainer::new(config, FullFineTuning::default()).unwrap();
+    let error = trainer
+        .train(&mut adapted_decoder(&lora()), &random_examples(2), &mut [])
+        .unwrap_err();
+    assert!(error.to_string().contains("q_proj"), "{error}");
 }
