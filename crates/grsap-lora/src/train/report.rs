@@ -21,13 +21,13 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Examples of the step.
     pub num_examples: usize,
-    /// The same for each group of the examples that have one.
+    /// The same for each group that examples of the run have.
     pub examples_by_group: BTreeMap<String, usize>,
     /// Tokens that went through the decoder.
     pub num_tokens: usize,
     /// Tokens that the loss is over.
     pub num_target_tokens: usize,
-    /// The same for each group of the examples that have one.
+    /// The same for each group that examples of the run have.
     pub target_tokens_by_group: BTreeMap<String, usize>,
     /// How long the step took.
     pub seconds: f64,

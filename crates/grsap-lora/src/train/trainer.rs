@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -171,6 +172,7 @@ impl<T: Trainable> Trainer<T> {
         state.optimizer = state.optimizer.with_decay(decays(decoder, trainable));
 
         let num_steps = config.num_steps(examples.len());
+        let groups: BTreeSet<&str> = examples.iter().filter_map(SftExample::group).collect();
         let lengths = examples.iter().map(|e| e.input_ids().len()).collect();
         let mut order = DataOrder::new(config, lengths);
         let first_step = state.optimizer.num_steps();
@@ -195,7 +197,16 @@ impl<T: Trainable> Trainer<T> {
                 schedule,
                 start.as_ref(),
             )?;
-            let (gradients, lr, grad_norm) = taken;
+            let (mut gradients, lr, grad_norm) = taken;
+            // A group that the step has nothing of has a share of 0.
+            for &group in &groups {
+                for counts in [
+                    &mut gradients.examples_by_group,
+                    &mut gradients.target_tokens_by_group,
+                ] {
+                    counts.entry(group.to_owned()).or_default();
+                }
+            }
             let report = StepReport {
                 step: step + 1,
                 num_steps,

@@ -73,7 +73,8 @@ pub struct TrainerConfig {
     /// What weighs the same in a step's loss.
     pub loss_weighting: LossWeighting,
     /// Compute each layer a second time on the way back instead of keeping what it computed: less
-    /// memory for about a third more time. The result is the same.
+    /// memory for about a third more time. The result is the same; where norms are trained, but for
+    /// rounding.
     pub gradient_checkpointing: bool,
     /// Take the examples in a new order in each epoch.
     pub shuffle: bool,
