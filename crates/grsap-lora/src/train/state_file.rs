@@ -3,7 +3,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use grsap_model::{SafetensorsFile, TensorSource};
 use safetensors::{Dtype, View};
 
@@ -68,7 +68,7 @@ pub(super) fn read_back(
 ) -> Result<(Vec<Tensor<2>>, State), CheckpointError> {
     let file = SafetensorsFile::open(path)?;
     let device = parameters.first().map(Tensor::device);
-    let device = device.unwrap_or_else(Device::default);
+    let device = device.unwrap_or_default();
     let (mut values, mut moments, mut averages) = (Vec::new(), Vec::new(), Vec::new());
     for (name, parameter) in names.iter().zip(parameters) {
         let shape = parameter.dims();

@@ -704,7 +704,7 @@ fn examples_and_targets_of_a_group_are_reported_in_every_step() {
             assert!((task + replay - 1.0).abs() < 1e-12);
             assert_eq!(
                 report.num_examples,
-                if report.step % 3 == 0 { 3 } else { 4 }
+                if report.step.is_multiple_of(3) { 3 } else { 4 }
             );
             let tokens = |group| report.target_token_share(group);
             assert!((tokens("task") + tokens("replay") - 1.0).abs() < 1e-12);
