@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor};
 use grsap_lora::{
-    BoxError, Callback, FullFineTuning, SftExample, StepReport, Trainer, TrainerConfig,
+    BoxError, Callback, FullFineTuning, Resume, SftExample, StepReport, Trainer, TrainerConfig,
 };
 use grsap_model::{
     Decoder, DecoderConfig, DecoderInput, SafetensorsFile, SaveConfig, TensorSource, WeightDtype,
@@ -291,5 +291,53 @@ fn a_decoder_that_is_unfrozen_and_frozen_again_computes_the_same() {
         parameters.extend([last.clone(), last]);
         assert!(decoder.set_parameters(parameters).is_err());
         assert_eq!(logits(&decoder), before, "{}", run.name);
+    }
+}
+
+#[test]
+fn a_checkpoint_is_a_model_that_loads_and_a_run_that_goes_on() {
+    let trajectory: Trajectory = json("trajectory.json");
+    for run in trajectory.runs.iter().filter(|run| run.has_final) {
+        let output = tempfile::tempdir().unwrap();
+        let train = |max_steps, resume, save| {
+            let mut decoder = decoder(run);
+            let config = TrainerConfig {
+                max_steps: Some(max_steps),
+                save_steps: Some(4),
+                ..trajectory.config(run)
+            };
+            let schedule = trajectory.config(run).schedule(50);
+            Trainer::new(config, FullFineTuning { save })
+                .unwrap()
+                .with_output_dir(output.path())
+                .with_resume(resume)
+                .train_with(&mut decoder, &examples(), schedule.as_ref(), &mut [])
+                .unwrap();
+            decoder.freeze(WeightFormat::F32).unwrap();
+            logits(&decoder)
+        };
+        let exact = FullFineTuning::default().save;
+        let whole = train(8, Resume::Never, exact.clone());
+        for name in ["checkpoint-8", "checkpoint-4"] {
+            let dir = output.path().join(name);
+            let config = DecoderConfig::from_hf_file(&dir.join("config.json")).unwrap();
+            let weights = SafetensorsFile::open(&dir).unwrap();
+            let loaded = Decoder::load(&weights, &config, &Device::flex()).unwrap();
+            // Norms that files store less one lose their last bits there.
+            let pairs = whole.iter().zip(logits(&loaded));
+            let error = pairs.fold(0.0_f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert_eq!(error < 1e-5, name == "checkpoint-8", "{} {error}", run.name);
+        }
+        // In another type, in shards, after a step that went astray: a run continues exactly.
+        std::fs::remove_dir_all(output.path().join("checkpoint-8")).unwrap();
+        let rough = SaveConfig {
+            max_shard_bytes: 20_000,
+            ..SaveConfig::default()
+        };
+        assert_eq!(train(8, Resume::Latest, rough), whole, "{}", run.name);
+        let shards = output
+            .path()
+            .join("checkpoint-8/model.safetensors.index.json");
+        assert!(shards.is_file());
     }
 }
