@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """LoRA steps of this library and of PEFT, in turn, a process for each: tokens a second and peak memory.
 
-usage: training.py --gguf FILE [--runs 3] [--threads 2] [--shapes 8x128,...] [--dtypes f32,bf16] [--ours PROGRAM]
+usage: training.py --gguf FILE [--runs 3] [--threads 2] [--shapes 8x128,...] [--dtypes f32,bf16] [--no-checkpointing] [--ours PROGRAM]
 """
 
 import argparse
@@ -22,6 +22,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shapes", default="8x128")
     parser.add_argument("--dtypes", default="f32", help="of the base model")
+    parser.add_argument("--no-checkpointing", action="store_true", help="leave out the runs with gradient checkpointing")
     parser.add_argument("--ours", default=os.path.join(ROOT, "target/release/train"))
     args = parser.parse_args()
     peft = [sys.executable, os.path.join(HERE, "train_peft.py"), args.gguf]
@@ -32,7 +33,7 @@ def main():
             rows, tokens = shape.split("x")
             size = ["--rows", rows, "--tokens", tokens]
             programs = {}
-            for flag in ([], ["--checkpointing"]):
+            for flag in ([],) if args.no_checkpointing else ([], ["--checkpointing"]):
                 what = ", checkpointing" if flag else ""
                 for dtype in args.dtypes.split(","):
                     bf16 = ["--bf16"] if dtype == "bf16" else []
@@ -43,11 +44,13 @@ def main():
                 figures = json.loads(done.stdout.strip().splitlines()[-1])
                 results.setdefault((shape, who), []).append(figures)
                 print(json.dumps({"run": run, "shape": shape, "who": who} | figures), flush=True)
-    print("\n| rows x tokens | who | tokens/s | low to high | peak MiB |\n|---|---|---:|---:|---:|")
+    print("\n| rows x tokens | who | tokens/s | low to high | GFLOP/s of products | peak MiB |\n|---|---|---:|---:|---:|---:|")
     for (shape, who), runs in results.items():
         rates = sorted(r["tokens_per_second"] for r in runs)
         peak = statistics.median(r["peak_mib"] for r in runs)
-        print(f"| {shape} | {who} | {statistics.median(rates):.0f} | {rates[0]:.0f} to {rates[-1]:.0f} | {peak:.0f} |")
+        gflops = statistics.median(r["gflops"] for r in runs) if "gflops" in runs[0] else None
+        gflops = f"{gflops:.0f}" if gflops else ""
+        print(f"| {shape} | {who} | {statistics.median(rates):.0f} | {rates[0]:.0f} to {rates[-1]:.0f} | {gflops} | {peak:.0f} |")
 
 
 if __name__ == "__main__":

@@ -411,7 +411,8 @@ fn a_lora_step_of_every_family_is_that_of_peft() {
             .collect();
         let batch = vec![examples.iter().collect()];
         let loss = |decoder: &mut Decoder| {
-            loss_gradients(decoder, &batch, LossConfig::default(), |_| None).unwrap()
+            let lora = grsap_lora::LoraConfig::default();
+            loss_gradients(decoder, &lora, &batch, LossConfig::default(), |_| None).unwrap()
         };
         let got = loss(&mut decoder);
         let error = (got.loss / step.loss - 1.0).abs();

@@ -8,6 +8,10 @@ pub trait Progress: Send + Sync {
     fn start(&self, task: &str, total: usize);
     /// `units` more are done.
     fn advance(&self, units: usize);
+    /// A few words on how the task stands, in place of earlier ones.
+    fn note(&self, text: &str) {
+        let _ = text;
+    }
     /// The task is over.
     fn finish(&self);
 }
@@ -27,6 +31,10 @@ macro_rules! forward {
 
             fn advance(&self, units: usize) {
                 (**self).advance(units);
+            }
+
+            fn note(&self, text: &str) {
+                (**self).note(text);
             }
 
             fn finish(&self) {

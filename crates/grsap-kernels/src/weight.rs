@@ -108,6 +108,14 @@ impl FrozenWeight {
         }
     }
 
+    /// Whether a gradient is asked for: only of a weight that stayed a tensor.
+    pub fn is_tracked(&self) -> bool {
+        match &self.0 {
+            Form::Dense(tensor) => tensor.is_tracked(),
+            Form::Packed(_) => false,
+        }
+    }
+
     /// Bytes that it takes.
     pub fn num_bytes(&self) -> usize {
         match &self.0 {

@@ -4,7 +4,9 @@
 //! [`save_adapter`] and [`load_adapter`] speak PEFT's files, [`merge`] adds the product to the
 //! weights. [`SftEncoder`] turns chats into [`SftExample`]s whose loss is over what the assistant
 //! writes, and [`Trainer`] trains on them: AdamW, a [schedule](LrSchedule), accumulation, clipping,
-//! checkpoints that continue bit for bit. What else should happen during a run is a [`Callback`].
+//! checkpoints that continue bit for bit. What is trained is a [`Trainable`]: the adapters of a
+//! [`LoraConfig`], or all weights with [`FullFineTuning`]. What else should happen during a run is a
+//! [`Callback`].
 //!
 //! ```
 //! use grsap_lora::{LrSchedule, TrainerConfig};
@@ -28,7 +30,8 @@ pub use adapter::{
 pub use example::{LossScope, SftConfig, SftEncoder, SftError, SftExample};
 pub use train::{
     AdamW, AdamWConfig, BestCheckpoint, BoxError, Callback, CheckpointError, Constant,
-    CosineWithMinLr, JsonlMetrics, KeepBest, Linear, LossConfig, LossGradients, LossWeighting,
-    LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport, TrainError, TrainReport,
-    Trainer, TrainerConfig, clip_grad_norm, latest_checkpoint, loss_gradients,
+    CosineWithMinLr, FullFineTuning, JsonlMetrics, KeepBest, Linear, LossConfig, LossGradients,
+    LossWeighting, LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport, TensorBoard,
+    TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_grad_norm, latest_checkpoint,
+    loss_gradients,
 };

@@ -54,7 +54,7 @@ mod weights;
 pub use chat_model::ChatModel;
 pub use chat_template::{ChatTemplate, TemplateError};
 pub use checkpoint::Checkpoint;
-pub use decoder::{Blocks, Decoder, DecoderInput, KvCache, LoraFactors, Projection};
+pub use decoder::{Blocks, Decoder, DecoderInput, KvCache, LoraFactors, Parameter, Projection};
 pub use decoder_config::{Activation, DecoderConfig, RopeConfig, RopeScaling};
 pub use encoder::SentenceEncoder;
 pub use engine::EngineConfig;

@@ -1,7 +1,7 @@
 use burn::tensor::{DType, Device, Tensor};
 use grsap_kernels::{KernelError, rms_norm};
 
-use crate::decoder::vector;
+use crate::decoder::{Place, vector};
 use crate::decoder_config::NormKind;
 use crate::load_error::LoadError;
 use crate::weights::TensorSource;
@@ -43,6 +43,18 @@ impl Norm {
 
     pub(crate) fn bias(&self) -> Option<&Tensor<1>> {
         self.bias.as_ref()
+    }
+
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.weight.is_tracked() || self.bias.as_ref().is_some_and(Tensor::is_tracked)
+    }
+
+    /// Calls `f` with the names and places of its weights.
+    pub(crate) fn visit(&mut self, name: &str, f: &mut impl FnMut(String, Place<'_>)) {
+        f(format!("{name}.weight"), Place::Vector(&mut self.weight));
+        if let Some(bias) = &mut self.bias {
+            f(format!("{name}.bias"), Place::Vector(bias));
+        }
     }
 
     pub(crate) fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, KernelError> {

@@ -1,6 +1,5 @@
 use burn::tensor::Tensor;
 use grsap_model::{Decoder, LoraFactors};
-use sha2::{Digest, Sha256};
 
 use super::error::AdapterError;
 use super::lora_config::LoraConfig;
@@ -37,8 +36,13 @@ impl AdapterFactors {
             .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (String, Tensor<2>)> {
+        self.entries.into_iter()
+    }
+
+    #[cfg(test)]
     pub(crate) fn into_tensors(self) -> Vec<Tensor<2>> {
-        self.entries.into_iter().map(|(_, tensor)| tensor).collect()
+        self.into_entries().map(|(_, tensor)| tensor).collect()
     }
 
     /// How many numbers are trained.
@@ -46,19 +50,6 @@ impl AdapterFactors {
         self.iter()
             .map(|(_, t)| t.dims().iter().product::<usize>())
             .sum()
-    }
-
-    /// SHA-256 over names, shapes and values.
-    pub(crate) fn digest(&self) -> Result<String, AdapterError> {
-        let mut hash = Sha256::new();
-        for (name, tensor) in self.iter() {
-            hash.update(name.as_bytes());
-            for dim in tensor.dims() {
-                hash.update((dim as u64).to_le_bytes());
-            }
-            hash.update(bytemuck::cast_slice(&read(name, tensor.clone())?));
-        }
-        Ok(hex(&hash.finalize()))
     }
 }
 
@@ -109,19 +100,6 @@ pub(crate) fn replace(
         projection.set_lora(Some(LoraFactors { a, b, scale }))?;
     }
     Ok(())
-}
-
-/// Makes the factors leaves whose gradients are kept.
-pub(crate) fn track(decoder: &mut Decoder) -> Result<(), AdapterError> {
-    let factors = AdapterFactors::of(decoder);
-    let tracked = factors.entries.into_iter();
-    replace(decoder, tracked.map(|(_, t)| t.autodiff().require_grad()))
-}
-
-/// The contrary of [`track`].
-pub(crate) fn untrack(decoder: &mut Decoder) -> Result<(), AdapterError> {
-    let factors = AdapterFactors::of(decoder);
-    replace(decoder, factors.entries.into_iter().map(|(_, t)| t))
 }
 
 /// Checks that the decoder's adapters are those that the configuration describes.

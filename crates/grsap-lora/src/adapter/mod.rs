@@ -10,7 +10,9 @@ mod tests;
 pub use attach::{attach, detach, merge};
 pub use error::AdapterError;
 pub use factors::AdapterFactors;
-pub(crate) use factors::{check_attached, hex, read, replace, tensors, track, untrack};
+#[cfg(test)]
+pub(crate) use factors::tensors;
+pub(crate) use factors::{check_attached, hex, read, replace};
 pub use lora_config::{LoraConfig, TargetModules};
-pub(crate) use peft_files::{ADAPTER_CONFIG, ADAPTER_MODEL, safetensors_bytes};
+pub(crate) use peft_files::{ADAPTER_CONFIG, ADAPTER_MODEL};
 pub use peft_files::{AdapterDtype, load_adapter, save_adapter};

@@ -62,7 +62,7 @@ fn factor_bytes(factors: &AdapterFactors, dtype: AdapterDtype) -> Result<Vec<u8>
 }
 
 /// Tensors as a safetensors file.
-pub(crate) fn safetensors_bytes(
+fn safetensors_bytes(
     tensors: impl IntoIterator<Item = (String, Tensor<2>)>,
     dtype: AdapterDtype,
 ) -> Result<Vec<u8>, AdapterError> {

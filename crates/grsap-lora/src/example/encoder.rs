@@ -3,7 +3,7 @@ use grsap_model::{ChatModel, ChatTemplate, ChatTokenizer, TrainingTokens};
 
 use super::error::SftError;
 use super::sft_config::{LossScope, SftConfig};
-use super::sft_example::SftExample;
+use super::sft_example::{REPLAY, SftExample};
 
 /// Turns records into training examples with a model's template and tokenizer.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl<'a> SftEncoder<'a> {
             .map(|(index, (origin, record))| {
                 let group = match origin {
                     Origin::Task => "task",
-                    Origin::Replay => "replay",
+                    Origin::Replay => REPLAY,
                 };
                 Ok(self.encode_record(index, record)?.with_group(group))
             })

@@ -8,4 +8,5 @@ mod tests;
 pub use encoder::SftEncoder;
 pub use error::SftError;
 pub use sft_config::{LossScope, SftConfig};
+pub(crate) use sft_example::REPLAY;
 pub use sft_example::SftExample;

@@ -3,6 +3,9 @@ use sha2::{Digest, Sha256};
 use super::error::SftError;
 use crate::adapter::hex;
 
+/// The group of examples that stand for the model's alignment data.
+pub(crate) const REPLAY: &str = "replay";
+
 /// One sequence to train on, with at least one target token.
 ///
 /// # Examples

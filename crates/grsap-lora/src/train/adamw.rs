@@ -35,6 +35,8 @@ pub struct AdamW {
     config: AdamWConfig,
     num_steps: usize,
     moments: Vec<Moments>,
+    /// Which parameters have weight decay; those beyond its end have.
+    decays: Vec<bool>,
 }
 
 /// The running means of one parameter.
@@ -63,7 +65,15 @@ impl AdamW {
             config,
             num_steps,
             moments,
+            decays: Vec::new(),
         }
+    }
+
+    /// Says which parameters have weight decay, in order; without this all have.
+    #[must_use]
+    pub fn with_decay(mut self, decays: impl IntoIterator<Item = bool>) -> Self {
+        self.decays = decays.into_iter().collect();
+        self
     }
 
     /// Finished steps.
@@ -97,9 +107,12 @@ impl AdamW {
         let steps = self.num_steps as f64;
         let step_size = lr / (1.0 - beta1.powf(steps));
         let root_correction = (1.0 - beta2.powf(steps)).sqrt();
+        let decays = self.decays.iter().copied().chain(std::iter::repeat(true));
         let moved = self.moments.iter_mut().zip(parameters).zip(gradients);
         Ok(moved
-            .map(|((moments, parameter), gradient)| {
+            .zip(decays)
+            .map(|(((moments, parameter), gradient), decays)| {
+                let weight_decay = if decays { weight_decay } else { 0.0 };
                 let exp_avg = moments.exp_avg.clone();
                 let exp_avg = exp_avg * beta1 + gradient.clone() * (1.0 - beta1);
                 let exp_avg_sq = moments.exp_avg_sq.clone();

@@ -31,8 +31,11 @@ pub trait Callback {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// A checkpoint is complete: a directory with PEFT's files in it. [`ControlFlow::Break`] ends
-    /// the run after it.
+    /// A checkpoint is complete: a directory with PEFT's files in it, or with those of a whole
+    /// model. [`ControlFlow::Break`] ends the run after it.
+    ///
+    /// A run that continues tells of the checkpoint it continues from once more, since the one
+    /// before may have been killed before it did.
     ///
     /// # Errors
     ///

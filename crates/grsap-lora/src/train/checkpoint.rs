@@ -1,19 +1,18 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Tensor, TensorData};
-use grsap_model::{Decoder, LoadError, SafetensorsFile, TensorSource};
+use grsap_model::{Decoder, LoadError, SaveError};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::adamw::{AdamW, AdamWConfig, Moments};
+use super::adamw::AdamWConfig;
+use super::error::TrainError;
 use super::run_identity::RunIdentity;
-use crate::adapter::{
-    ADAPTER_CONFIG, ADAPTER_MODEL, AdapterDtype, AdapterError, AdapterFactors, LoraConfig,
-    load_adapter, safetensors_bytes, save_adapter,
-};
+use super::state::{State, Totals, matrices, set};
+use super::state_file;
+use super::trainable::Trainable;
+use crate::adapter::{ADAPTER_CONFIG, ADAPTER_MODEL, AdapterError};
 
 const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -57,27 +56,19 @@ pub enum CheckpointError {
     /// Its adapter could not be written or read.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// Its weights could not be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
     /// Its optimiser state could not be read.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 impl CheckpointError {
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
-}
-
-/// What a run has done so far.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Totals {
-    /// In single precision, which JSON gives back exactly.
-    pub(super) losses: Vec<f32>,
-    pub(super) num_tokens: usize,
-    pub(super) num_target_tokens: usize,
-    pub(super) target_tokens_by_group: BTreeMap<String, usize>,
-    pub(super) seconds: f64,
 }
 
 /// The content of `trainer_state.json`.
@@ -90,10 +81,9 @@ struct TrainerState {
 }
 
 /// The directory of a run's checkpoints.
-#[derive(Debug)]
 pub(super) struct CheckpointDir<'a> {
     pub(super) output_dir: &'a Path,
-    pub(super) lora: &'a LoraConfig,
+    pub(super) trainable: &'a dyn Trainable,
     pub(super) base_model: Option<&'a str>,
     pub(super) identity: &'a RunIdentity,
 }
@@ -104,37 +94,36 @@ impl CheckpointDir<'_> {
     pub(super) fn save(
         &self,
         decoder: &Decoder,
-        optimizer: &AdamW,
-        totals: &Totals,
+        state: &State,
         limit: Option<usize>,
-    ) -> Result<PathBuf, CheckpointError> {
-        let step = optimizer.num_steps();
+    ) -> Result<PathBuf, TrainError> {
+        let step = state.optimizer.num_steps();
         let hidden = self.hidden_dir()?;
         let dir = hidden.path();
-        save_adapter(decoder, self.lora, self.base_model, AdapterDtype::F32, dir)?;
-        let names = AdapterFactors::of(decoder);
-        let moments = names.iter().zip(optimizer.moments());
-        let tensors = moments.flat_map(|((name, _), moments)| {
-            [
-                (format!("{name}.exp_avg"), moments.exp_avg.clone()),
-                (format!("{name}.exp_avg_sq"), moments.exp_avg_sq.clone()),
-            ]
-        });
-        let bytes = safetensors_bytes(tensors, AdapterDtype::F32)?;
-        write(&dir.join(OPTIMIZER), &bytes)?;
-        let state = TrainerState {
+        let finished = state.finished(decoder, self.trainable)?;
+        self.trainable.save(&finished, self.base_model, dir)?;
+        drop(finished);
+        let parameters = matrices(decoder, self.trainable);
+        state_file::write(
+            &dir.join(OPTIMIZER),
+            &self.names(decoder),
+            &parameters,
+            state,
+        )?;
+        let trainer_state = TrainerState {
             global_step: step,
             run: self.identity.clone(),
-            totals: totals.clone(),
+            totals: state.totals.clone(),
         };
         let path = dir.join(STATE);
-        let json = serde_json::to_string_pretty(&state).map_err(|e| CheckpointError::Invalid {
-            path: path.clone(),
-            reason: e.to_string(),
-        })?;
+        let json =
+            serde_json::to_string_pretty(&trainer_state).map_err(|e| CheckpointError::Invalid {
+                path: path.clone(),
+                reason: e.to_string(),
+            })?;
         write(&path, format!("{json}\n").as_bytes())?;
 
-        let target = self.output_dir.join(format!("{PREFIX}{step}"));
+        let target = self.dir_of(step);
         if target.exists() {
             self.delete(&target)?;
         }
@@ -150,12 +139,22 @@ impl CheckpointDir<'_> {
         Ok(target)
     }
 
-    /// Puts the factors of the newest checkpoint on the decoder, and gives the rest of its state.
+    pub(super) fn dir_of(&self, step: usize) -> PathBuf {
+        self.output_dir.join(format!("{PREFIX}{step}"))
+    }
+
+    fn names(&self, decoder: &Decoder) -> Vec<String> {
+        let parameters = self.trainable.parameters(decoder).into_iter();
+        parameters.map(|(name, _)| name).collect()
+    }
+
+    /// Puts the parameters of the newest checkpoint on the decoder, and gives the rest of its state.
     pub(super) fn resume(
         &self,
         decoder: &mut Decoder,
         config: AdamWConfig,
-    ) -> Result<Option<(AdamW, Totals)>, CheckpointError> {
+        has_average: bool,
+    ) -> Result<Option<State>, TrainError> {
         let Some((step, dir)) = latest_checkpoint(self.output_dir)? else {
             return Ok(None);
         };
@@ -168,12 +167,13 @@ impl CheckpointDir<'_> {
         let state: TrainerState =
             serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
         if let Some((field, saved, current)) = state.run.difference(self.identity) {
-            return Err(CheckpointError::Mismatch {
+            let mismatch = CheckpointError::Mismatch {
                 dir,
                 field,
                 saved,
                 current,
-            });
+            };
+            return Err(mismatch.into());
         }
         if state.global_step != step || state.totals.losses.len() != step {
             let reason = format!(
@@ -181,26 +181,18 @@ impl CheckpointDir<'_> {
                 state.global_step,
                 state.totals.losses.len()
             );
-            return Err(invalid(reason));
+            return Err(invalid(reason).into());
         }
-        let file = SafetensorsFile::open(dir.join(OPTIMIZER))?;
-        let device = decoder.device();
-        let mut moments = Vec::new();
-        for (name, factor) in AdapterFactors::of(decoder).iter() {
-            let shape = factor.dims();
-            let read = |part: &str| -> Result<Tensor<2>, LoadError> {
-                let values = file.read_shaped(&format!("{name}.{part}"), &shape)?;
-                Ok(Tensor::from_data(TensorData::new(values, shape), &device))
-            };
-            moments.push(Moments {
-                exp_avg: read("exp_avg")?,
-                exp_avg_sq: read("exp_avg_sq")?,
-            });
-        }
+        let (values, state) = state_file::read_back(
+            &dir.join(OPTIMIZER),
+            &self.names(decoder),
+            &matrices(decoder, self.trainable),
+            (config, step, has_average),
+            state.totals,
+        )?;
         // Last, so that a checkpoint that is refused leaves the decoder as it was.
-        load_adapter(decoder, &dir)?;
-        let optimizer = AdamW::restored(config, step, moments);
-        Ok(Some((optimizer, state.totals)))
+        set(decoder, self.trainable, values)?;
+        Ok(Some(state))
     }
 
     /// Deletes what killed runs left half-written.
@@ -245,10 +237,10 @@ impl CheckpointDir<'_> {
 pub fn latest_checkpoint(
     output_dir: impl AsRef<Path>,
 ) -> Result<Option<(usize, PathBuf)>, CheckpointError> {
+    let has = |dir: &Path, names: &[&str]| names.iter().all(|name| dir.join(name).is_file());
     let is_complete = |dir: &Path| {
-        [ADAPTER_CONFIG, ADAPTER_MODEL, OPTIMIZER, STATE]
-            .iter()
-            .all(|name| dir.join(name).is_file())
+        has(dir, &[OPTIMIZER, STATE])
+            && (has(dir, &[ADAPTER_CONFIG, ADAPTER_MODEL]) || has(dir, &["config.json"]))
     };
     let mut all = checkpoints(output_dir.as_ref())?;
     all.retain(|(_, dir)| is_complete(dir));
@@ -276,6 +268,18 @@ fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>, CheckpointError> {
             .and_then(Iterator::collect)
             .map_err(CheckpointError::io(dir)),
     }
+}
+
+/// Copies what people load of a checkpoint into another directory.
+pub(super) fn copy_model(checkpoint: &Path, to: &Path) -> Result<(), CheckpointError> {
+    for entry in entries(checkpoint)? {
+        let name = entry.file_name();
+        if name != STATE && name != OPTIMIZER {
+            let path = entry.path();
+            fs::copy(&path, to.join(name)).map_err(CheckpointError::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {

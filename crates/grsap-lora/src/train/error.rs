@@ -4,7 +4,7 @@ use super::callback::BoxError;
 use super::checkpoint::CheckpointError;
 use crate::adapter::AdapterError;
 
-/// A run could not start or go on. The decoder holds the factors of the last finished step.
+/// A run could not start or go on. The decoder holds the values of the last finished step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -32,7 +32,7 @@ pub enum TrainError {
     /// The loss or the norm of the gradients is NaN or infinite. The step was not taken.
     #[error("step {step}: the {what} is not finite; examples {}", list(examples))]
     NonFinite {
-        /// "loss" or "gradient norm".
+        /// "loss", "divergence" or "gradient norm".
         what: &'static str,
         /// The step, counted from 0.
         step: usize,
@@ -54,6 +54,12 @@ pub enum TrainError {
         expected: Vec<[usize; 2]>,
         /// Of what it was given.
         got: Vec<[usize; 2]>,
+    },
+    /// All weights are to be trained, but an adapter is on one of them.
+    #[error("an adapter is on {projection}: merge or detach it before all weights are trained")]
+    HasAdapter {
+        /// The first projection that has one.
+        projection: String,
     },
     /// The adapters are missing, do not fit or could not be read.
     #[error(transparent)]

@@ -1,16 +1,19 @@
 use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::callback::{BoxError, Callback};
-use crate::adapter::{ADAPTER_CONFIG, ADAPTER_MODEL};
+use super::checkpoint::copy_model;
 
-const METRIC: &str = "metric.json";
+/// What was measured, in order of the steps.
+const MEASURED: &str = "best.json";
 const PREFIX: &str = "best-";
+const HIDDEN_PREFIX: &str = ".best-";
 
-/// The best checkpoint so far.
+/// The best checkpoint so far, with its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BestCheckpoint {
     /// After this step.
@@ -19,11 +22,12 @@ pub struct BestCheckpoint {
     pub value: f64,
 }
 
-/// Measures every checkpoint, keeps the adapter of the best one, and can end a run that no longer
+/// Measures every checkpoint, keeps the adapter (or the model) of the best one, and can end a run that no longer
 /// gets better.
 ///
 /// The adapter is in `best-<step>`, apart from the checkpoints, so that their number can be limited.
-/// A run that continues remembers the best one of before; a run from the start forgets it.
+/// What was measured is in `best.json`: a run that continues remembers it, and its patience; a run
+/// from the start forgets it.
 ///
 /// # Examples
 ///
@@ -40,8 +44,7 @@ pub struct KeepBest<M> {
     metric: M,
     greater_is_better: bool,
     patience: Option<usize>,
-    best: Option<BestCheckpoint>,
-    num_worse: usize,
+    measured: Vec<BestCheckpoint>,
 }
 
 impl<M> KeepBest<M>
@@ -56,8 +59,7 @@ where
             metric,
             greater_is_better: false,
             patience: None,
-            best: None,
-            num_worse: 0,
+            measured: Vec::new(),
         }
     }
 
@@ -76,83 +78,68 @@ where
         self
     }
 
-    /// The best checkpoint so far.
+    /// The best checkpoint so far; of equal ones the first.
     pub fn best(&self) -> Option<BestCheckpoint> {
-        self.best
+        let measured = self.measured.iter().copied();
+        measured.reduce(|best, next| {
+            let is_better = match self.greater_is_better {
+                true => next.value > best.value,
+                false => next.value < best.value,
+            };
+            if is_better { next } else { best }
+        })
     }
 
     /// Where its adapter is.
     pub fn best_dir(&self) -> Option<PathBuf> {
-        self.best.map(|best| self.dir_of(best.step))
+        self.best().map(|best| self.dir_of(best.step))
     }
 
     fn dir_of(&self, step: usize) -> PathBuf {
         self.dir.join(format!("{PREFIX}{step}"))
     }
 
-    fn keep(&mut self, best: BestCheckpoint, checkpoint: &Path) -> Result<(), BoxError> {
+    /// Copies the adapter of a checkpoint.
+    fn keep(&self, step: usize, checkpoint: &Path) -> Result<(), BoxError> {
         let hidden = tempfile::Builder::new()
-            .prefix(".best-")
+            .prefix(HIDDEN_PREFIX)
             .tempdir_in(&self.dir)?;
-        for name in [ADAPTER_CONFIG, ADAPTER_MODEL] {
-            fs::copy(checkpoint.join(name), hidden.path().join(name))?;
-        }
-        let json = serde_json::to_vec(&best)?;
-        grsap_core::write_atomic(hidden.path().join(METRIC), &json)?;
-        let target = self.dir_of(best.step);
+        copy_model(checkpoint, hidden.path())?;
+        let target = self.dir_of(step);
         if target.exists() {
             fs::remove_dir_all(&target)?;
         }
         fs::rename(hidden.keep(), &target)?;
-        // The old one goes last: a kill leaves one too many, which the next start sees.
-        if let Some(old) = self.best.replace(best).filter(|old| old.step != best.step) {
-            fs::remove_dir_all(self.dir_of(old.step))?;
-        }
         Ok(())
     }
 
-    fn is_better(&self, value: f64, than: f64) -> bool {
-        match self.greater_is_better {
-            true => value > than,
-            false => value < than,
-        }
+    fn save_measured(&self) -> Result<(), BoxError> {
+        let json = serde_json::to_vec_pretty(&self.measured)?;
+        grsap_core::write_atomic(self.dir.join(MEASURED), &json)?;
+        Ok(())
     }
 
-    /// The best of an earlier run, up to a step. All others are deleted.
-    fn restore(&mut self, last_step: usize) -> Result<(), BoxError> {
-        fs::create_dir_all(&self.dir)?;
-        self.best = None;
-        let mut others = Vec::new();
+    /// Deletes the adapters of all but the best one, and what a killed run left half-written.
+    fn delete_others(&self) -> Result<(), BoxError> {
+        let best = self.best_dir();
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             let name = path.file_name().map(|name| name.to_string_lossy());
             let name = name.unwrap_or_default();
-            if name.starts_with(".best-") {
-                others.push(path);
-            } else if let Some(step) = name.strip_prefix(PREFIX) {
-                let Ok(step) = step.parse::<usize>() else {
-                    continue;
-                };
-                let bytes = fs::read(path.join(METRIC)).unwrap_or_default();
-                let found: Option<BestCheckpoint> = serde_json::from_slice(&bytes).ok();
-                let found = found.filter(|found| found.step == step && step <= last_step);
-                let is_best = |found: &BestCheckpoint| {
-                    let best = self.best.map(|best| best.value);
-                    best.is_none_or(|best| self.is_better(found.value, best))
-                };
-                match found.filter(is_best) {
-                    Some(found) => {
-                        let old = self.best.replace(found);
-                        others.extend(old.map(|old| self.dir_of(old.step)));
-                    }
-                    None => others.push(path),
-                }
+            let step = name.strip_prefix(PREFIX);
+            let is_kept = step.is_some_and(|step| step.parse::<usize>().is_ok());
+            if name.starts_with(HIDDEN_PREFIX) || (is_kept && Some(&path) != best.as_ref()) {
+                fs::remove_dir_all(&path)?;
             }
         }
-        for path in others {
-            fs::remove_dir_all(path)?;
-        }
         Ok(())
+    }
+
+    /// Checkpoints since the best one.
+    fn num_worse(&self) -> usize {
+        let best = self.best().map(|best| best.step);
+        let later = self.measured.iter().rev();
+        later.take_while(|one| Some(one.step) != best).count()
     }
 }
 
@@ -161,25 +148,37 @@ where
     M: FnMut(usize, &Path) -> Result<f64, BoxError>,
 {
     fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
-        self.num_worse = 0;
-        self.restore(first_step)
+        fs::create_dir_all(&self.dir)?;
+        let path = self.dir.join(MEASURED);
+        self.measured = match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(e.into()),
+        };
+        self.measured.retain(|one| one.step <= first_step);
+        self.save_measured()?;
+        self.delete_others()
     }
 
     fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
-        let value = (self.metric)(step, dir)?;
-        if value.is_nan() {
-            return Err(format!("the metric of {} is not a number", dir.display()).into());
-        }
-        tracing::info!(step, value, "measured a checkpoint");
-        let best = self.best.map(|best| best.value);
-        if best.is_none_or(|best| self.is_better(value, best)) {
-            self.num_worse = 0;
-            self.keep(BestCheckpoint { step, value }, dir)?;
-        } else {
-            self.num_worse += 1;
+        if self.measured.iter().all(|one| one.step != step) {
+            let value = (self.metric)(step, dir)?;
+            if value.is_nan() {
+                return Err(format!("the metric of {} is not a number", dir.display()).into());
+            }
+            tracing::info!(step, value, "measured a checkpoint");
+            self.measured.push(BestCheckpoint { step, value });
+            // In this order a kill leaves an adapter too many, which the next start deletes.
+            if self.num_worse() == 0 {
+                self.keep(step, dir)?;
+            }
+            self.save_measured()?;
+            self.delete_others()?;
         }
         Ok(match self.patience {
-            Some(patience) if self.num_worse >= patience => ControlFlow::Break(()),
+            Some(patience) if self.num_worse() >= patience => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })
     }

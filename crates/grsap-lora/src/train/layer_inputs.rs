@@ -1,8 +1,8 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Gradients, Tensor};
 use grsap_model::{Blocks, Decoder, DecoderInput};
 
 use super::error::TrainError;
-use super::gradients::take_gradient;
+use super::leaves::GradientSums;
 use crate::adapter::AdapterError;
 
 /// What stands between the layers of one forward pass: enough to compute each layer again when its
@@ -18,7 +18,7 @@ pub(super) struct LayerInputs {
 }
 
 impl LayerInputs {
-    /// Goes forward. The decoder's factors are untracked, so that no graph is kept.
+    /// Goes forward. The decoder's parameters are untracked, so that no graph is kept.
     pub(super) fn of(decoder: &Decoder, input: &DecoderInput) -> Result<Self, TrainError> {
         let blocks = decoder.blocks(input);
         let mut inputs = Vec::with_capacity(blocks.num_layers());
@@ -38,35 +38,43 @@ impl LayerInputs {
         self.last.clone()
     }
 
-    /// The gradient of the loss by every factor of the same decoder, with its factors tracked.
+    /// Goes on backwards, from the gradients of the loss by what comes behind the last layer, and
+    /// adds the gradients by all before. `blocks` are of the same decoder with tracked parameters.
     pub(super) fn backward(
         self,
         blocks: &Blocks<'_>,
-        loss: Tensor<1>,
-    ) -> Result<Vec<Tensor<2>>, TrainError> {
-        let Some(mut by_output) = self.last.grad(&loss.backward()) else {
+        mut gradients: Gradients,
+        sums: &mut GradientSums<'_>,
+    ) -> Result<(), TrainError> {
+        let Some(mut by_output) = self.last.grad_remove(&mut gradients) else {
             return Err(AdapterError::NoAdapter.into());
         };
-        let factors = |layer| {
-            let loras = blocks.projections(layer).filter_map(|p| p.lora());
-            loras.flat_map(|lora| [&lora.a, &lora.b])
+        drop(gradients);
+        let embedded = blocks.embed()?;
+        let first = match embedded.is_tracked() {
+            true => Some(0),
+            false => (0..blocks.num_layers()).find(|&layer| blocks.is_tracked(layer)),
         };
-        let adapted = |layer: &usize| factors(*layer).next().is_some();
-        let Some(first) = (0..blocks.num_layers()).find(adapted) else {
-            return Err(AdapterError::NoAdapter.into());
+        let Some(first) = first else {
+            return Ok(());
         };
-        let mut by_layer = Vec::new();
         for (layer, x) in self.inputs.into_iter().enumerate().skip(first).rev() {
             let x = x.autodiff().require_grad();
             let y = blocks.forward(layer, x.clone())?;
-            // The gradient of this sum by y is `by_output`, so its gradients are those of the loss.
-            let mut gradients = (y * by_output.clone().autodiff()).sum().backward();
+            let mut gradients = with_gradient(y, &by_output).backward();
             by_output = x
                 .grad_remove(&mut gradients)
                 .unwrap_or_else(|| by_output.zeros_like());
-            let of_layer = factors(layer).map(|factor| take_gradient(factor, &mut gradients));
-            by_layer.push(of_layer.collect::<Vec<_>>());
+            sums.take(&mut gradients);
         }
-        Ok(by_layer.into_iter().rev().flatten().collect())
+        if embedded.is_tracked() {
+            sums.take(&mut with_gradient(embedded, &by_output).backward());
+        }
+        Ok(())
     }
+}
+
+/// A sum whose gradient by `y` is `gradient`, so that its gradients are those of the loss.
+pub(super) fn with_gradient(y: Tensor<2>, gradient: &Tensor<2>) -> Tensor<1> {
+    (y * gradient.clone().autodiff()).sum()
 }

@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 
 use super::error::TrainError;
 use super::lr_schedule::LrSchedule;
+use super::trainable::Trainable;
 use super::trainer_config::TrainerConfig;
-use crate::adapter::{AdapterError, AdapterFactors, LoraConfig, hex, read};
+use crate::adapter::{AdapterError, hex, read};
 use crate::example::SftExample;
 
 /// All that decides what a run computes. A checkpoint is continued only by a run of the same
@@ -21,7 +22,7 @@ const BOOKKEEPING: [&str; 2] = ["save_steps", "save_total_limit"];
 impl RunIdentity {
     pub(super) fn new(
         config: &TrainerConfig,
-        lora: &LoraConfig,
+        trainable: &dyn Trainable,
         decoder: &Decoder,
         examples: &[SftExample],
         schedule: &dyn LrSchedule,
@@ -36,13 +37,13 @@ impl RunIdentity {
         }
         let fields = [
             ("config", config_json),
-            ("lora", json(lora)),
+            (trainable.kind(), trainable.settings()),
             ("num_examples", json(&examples.len())),
             ("data_sha256", json(&SftExample::digest(examples))),
             ("schedule_sha256", json(&hex(&rates.finalize()))),
             (
-                "initial_adapter_sha256",
-                json(&AdapterFactors::of(decoder).digest()?),
+                "initial_parameters_sha256",
+                json(&parameters_digest(decoder, trainable)?),
             ),
             ("base_model_sha256", json(&base_digest(decoder)?)),
         ];
@@ -61,6 +62,20 @@ fn json(value: &impl Serialize) -> Value {
     serde_json::to_string(value)
         .and_then(|text| serde_json::from_str(&text))
         .unwrap_or(Value::Null)
+}
+
+/// SHA-256 over the names, shapes and values of what is trained.
+fn parameters_digest(decoder: &Decoder, trainable: &dyn Trainable) -> Result<String, AdapterError> {
+    let mut hash = Sha256::new();
+    for (name, parameter) in trainable.parameters(decoder) {
+        let matrix = parameter.to_matrix();
+        hash.update(name.as_bytes());
+        for dim in matrix.dims() {
+            hash.update((dim as u64).to_le_bytes());
+        }
+        hash.update(bytemuck::cast_slice(&read(&name, matrix)?));
+    }
+    Ok(hex(&hash.finalize()))
 }
 
 /// SHA-256 over the first row of every projection and of the head: enough to tell models and

@@ -5,12 +5,15 @@ use grsap_core::Progress;
 use super::callback::{BoxError, Callback};
 use super::report::{StepReport, TrainReport};
 
-/// Moves a [`Progress`] on with every step.
+/// Moves a [`Progress`] on with every step, with the loss and the tokens a second since the run
+/// began. What is left of the time is for the [`Progress`] to say.
 #[derive(Debug)]
 pub struct ShowProgress<P: Progress> {
     progress: P,
     task: String,
     is_running: bool,
+    num_tokens: usize,
+    seconds: f64,
 }
 
 impl<P: Progress> ShowProgress<P> {
@@ -20,6 +23,8 @@ impl<P: Progress> ShowProgress<P> {
             progress,
             task: task.into(),
             is_running: false,
+            num_tokens: 0,
+            seconds: 0.0,
         }
     }
 
@@ -35,14 +40,20 @@ impl<P: Progress> Callback for ShowProgress<P> {
         self.finish();
         self.progress.start(&self.task, num_steps);
         self.is_running = true;
+        (self.num_tokens, self.seconds) = (0, 0.0);
         if first_step > 0 {
             self.progress.advance(first_step);
         }
         Ok(())
     }
 
-    fn on_step(&mut self, _report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+    fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
         self.progress.advance(1);
+        self.num_tokens += report.num_tokens;
+        self.seconds += report.seconds;
+        let rate = self.num_tokens as f64 / self.seconds.max(f64::MIN_POSITIVE);
+        let note = format!("loss {:.3}, {rate:.0} tokens/s", report.loss);
+        self.progress.note(&note);
         Ok(ControlFlow::Continue(()))
     }
 

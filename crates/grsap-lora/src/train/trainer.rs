@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,16 +9,19 @@ use rand::Rng;
 
 use super::adamw::AdamW;
 use super::callback::Callback;
-use super::checkpoint::{CheckpointDir, Totals};
+use super::checkpoint::CheckpointDir;
 use super::clip::clip_grad_norm;
 use super::data_order::DataOrder;
 use super::error::TrainError;
 use super::gradients::{LossGradients, loss_gradients};
 use super::lr_schedule::LrSchedule;
+use super::passes::{check_fit, passes};
 use super::report::{StepReport, TrainReport};
 use super::run_identity::RunIdentity;
+use super::state::{State, Totals, decays, matrices, set};
+use super::trainable::Trainable;
 use super::trainer_config::TrainerConfig;
-use crate::adapter::{AdapterFactors, LoraConfig, check_attached, replace};
+use crate::adapter::LoraConfig;
 use crate::example::SftExample;
 
 /// What to do with checkpoints of an earlier run in the output directory.
@@ -31,7 +35,8 @@ pub enum Resume {
     Latest,
 }
 
-/// Trains a decoder's adapters.
+/// Trains a decoder: its adapters, or all of its weights with
+/// [`FullFineTuning`](crate::FullFineTuning).
 ///
 /// # Examples
 ///
@@ -52,26 +57,33 @@ pub enum Resume {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Trainer {
+pub struct Trainer<T = LoraConfig> {
     config: TrainerConfig,
-    lora: LoraConfig,
+    trainable: T,
     output_dir: Option<PathBuf>,
     base_model: Option<String>,
     resume: Resume,
 }
 
 impl Trainer {
-    /// A trainer of adapters of the kind that `lora` describes.
+    /// The kind of adapters it trains.
+    pub fn lora(&self) -> &LoraConfig {
+        &self.trainable
+    }
+}
+
+impl<T: Trainable> Trainer<T> {
+    /// A trainer of adapters of the kind that a [`LoraConfig`] describes, or of all weights.
     ///
     /// # Errors
     ///
     /// [`TrainError::Config`] or [`TrainError::Adapter`] for a field that is out of range.
-    pub fn new(config: TrainerConfig, lora: LoraConfig) -> Result<Self, TrainError> {
+    pub fn new(config: TrainerConfig, trainable: T) -> Result<Self, TrainError> {
         config.validate()?;
-        lora.validate()?;
+        trainable.validate()?;
         Ok(Self {
             config,
-            lora,
+            trainable,
             output_dir: None,
             base_model: None,
             resume: Resume::default(),
@@ -104,9 +116,9 @@ impl Trainer {
         &self.config
     }
 
-    /// The kind of adapters it trains.
-    pub fn lora(&self) -> &LoraConfig {
-        &self.lora
+    /// What it trains.
+    pub fn trainable(&self) -> &T {
+        &self.trainable
     }
 
     /// Trains with the schedule of the configuration.
@@ -124,11 +136,11 @@ impl Trainer {
         self.train_with(decoder, examples, schedule.as_ref(), callbacks)
     }
 
-    /// Trains the adapters that are [attached](crate::attach) to the decoder.
+    /// Trains the adapters that are [attached](crate::attach) to the decoder, or all its weights.
     ///
     /// # Errors
     ///
-    /// [`TrainError`]. The decoder then holds the factors of the last finished step.
+    /// [`TrainError`]. The decoder then holds the values of the last finished step.
     pub fn train_with(
         &self,
         decoder: &mut Decoder,
@@ -136,53 +148,81 @@ impl Trainer {
         schedule: &dyn LrSchedule,
         callbacks: &mut [&mut dyn Callback],
     ) -> Result<TrainReport, TrainError> {
+        let trainable = &self.trainable;
         self.check(decoder, examples)?;
+        trainable.prepare(decoder)?;
         let config = &self.config;
-        let identity = RunIdentity::new(config, &self.lora, decoder, examples, schedule)?;
+        let identity = RunIdentity::new(config, trainable, decoder, examples, schedule)?;
         let checkpoints = self.output_dir.as_deref().map(|output_dir| CheckpointDir {
             output_dir,
-            lora: &self.lora,
+            trainable,
             base_model: self.base_model.as_deref(),
             identity: &identity,
         });
+        let start = (config.kl_coef > 0.0).then(|| trainable.starting_model(decoder));
         let mut resumed = None;
         if let Some(checkpoints) = &checkpoints {
             checkpoints.clean()?;
             if self.resume == Resume::Latest {
-                resumed = checkpoints.resume(decoder, config.adamw())?;
+                let has_average = config.ema_decay.is_some();
+                resumed = checkpoints.resume(decoder, config.adamw(), has_average)?;
             }
         }
-        let (mut optimizer, mut totals) = resumed.unwrap_or_else(|| {
-            let factors = AdapterFactors::of(decoder);
-            let parameters = factors.iter().map(|(_, tensor)| tensor);
-            let optimizer = AdamW::new(config.adamw(), parameters);
-            (optimizer, Totals::default())
-        });
+        let mut state = resumed.unwrap_or_else(|| self.first_state(decoder));
+        state.optimizer = state.optimizer.with_decay(decays(decoder, trainable));
 
         let num_steps = config.num_steps(examples.len());
-        let mut order = DataOrder::new(config, examples.len());
-        let first_step = optimizer.num_steps();
+        let groups: BTreeSet<&str> = examples.iter().filter_map(SftExample::group).collect();
+        let lengths = examples.iter().map(|e| e.input_ids().len()).collect();
+        let mut order = DataOrder::new(config, lengths);
+        let first_step = state.optimizer.num_steps();
         tracing::info!(first_step, num_steps, examples = examples.len(), "training");
         call(callbacks, first_step, |c| c.on_start(first_step, num_steps))?;
         let mut stopped = false;
+        if let (Some(checkpoints), true) = (&checkpoints, first_step > 0) {
+            let dir = checkpoints.dir_of(first_step);
+            stopped = tell_of_checkpoint(callbacks, first_step, &dir)?;
+        }
         for step in first_step..num_steps {
+            if stopped {
+                break;
+            }
             let started = Instant::now();
             let batch = order.step(step);
-            let (gradients, lr, grad_norm) =
-                self.step(decoder, &mut optimizer, examples, batch, step, schedule)?;
+            let taken = self.step(
+                decoder,
+                &mut state,
+                examples,
+                (step, batch),
+                schedule,
+                start.as_ref(),
+            )?;
+            let (mut gradients, lr, grad_norm) = taken;
+            // A group that the step has nothing of has a share of 0.
+            for &group in &groups {
+                for counts in [
+                    &mut gradients.examples_by_group,
+                    &mut gradients.target_tokens_by_group,
+                ] {
+                    counts.entry(group.to_owned()).or_default();
+                }
+            }
             let report = StepReport {
                 step: step + 1,
                 num_steps,
                 loss: gradients.loss,
+                kl: gradients.kl,
                 lr,
                 grad_norm,
+                num_examples: gradients.num_examples,
+                examples_by_group: gradients.examples_by_group,
                 num_tokens: gradients.num_tokens,
                 num_target_tokens: gradients.num_target_tokens,
                 target_tokens_by_group: gradients.target_tokens_by_group,
                 seconds: started.elapsed().as_secs_f64(),
             };
             tracing::debug!(step = report.step, loss = report.loss, lr, grad_norm);
-            totals.add(&report);
+            state.totals.add(&report);
             for callback in callbacks.iter_mut() {
                 let flow = callback.on_step(&report);
                 let source = |source| TrainError::Callback {
@@ -196,24 +236,17 @@ impl Trainer {
                 .is_some_and(|every| report.step.is_multiple_of(every) || report.step == num_steps);
             if let Some(checkpoints) = checkpoints.as_ref().filter(|_| is_due) {
                 let limit = config.save_total_limit;
-                let dir = checkpoints.save(decoder, &optimizer, &totals, limit)?;
-                call(callbacks, report.step, |c| {
-                    let flow = c.on_checkpoint(report.step, &dir)?;
-                    stopped |= flow == ControlFlow::Break(());
-                    Ok(())
-                })?;
-            }
-            if stopped {
-                break;
+                let dir = checkpoints.save(decoder, &state, limit)?;
+                stopped |= tell_of_checkpoint(callbacks, report.step, &dir)?;
             }
         }
-        let report = totals.report(stopped);
+        *decoder = state.finished(decoder, trainable)?;
+        let report = state.totals.report(stopped);
         call(callbacks, report.steps, |c| c.on_end(&report))?;
         Ok(report)
     }
 
     fn check(&self, decoder: &Decoder, examples: &[SftExample]) -> Result<(), TrainError> {
-        check_attached(decoder, &self.lora)?;
         if examples.is_empty() {
             return Err(TrainError::NoExamples);
         }
@@ -227,6 +260,7 @@ impl Trainer {
                 });
             }
         }
+        check_fit(&self.config, examples.iter().map(|e| e.input_ids().len()))?;
         if self.output_dir.is_none() && self.config.save_steps.is_some() {
             let reason = "is set, but there is no output directory";
             return Err(TrainError::config("save_steps", reason));
@@ -238,24 +272,37 @@ impl Trainer {
         Ok(())
     }
 
+    fn first_state(&self, decoder: &Decoder) -> State {
+        let parameters = matrices(decoder, &self.trainable);
+        State {
+            optimizer: AdamW::new(self.config.adamw(), &parameters),
+            average: self.config.ema_decay.map(|_| parameters),
+            totals: Totals::default(),
+        }
+    }
+
     /// One optimiser step on the examples of `batch`.
     fn step(
         &self,
         decoder: &mut Decoder,
-        optimizer: &mut AdamW,
+        state: &mut State,
         examples: &[SftExample],
-        batch: &[usize],
-        step: usize,
+        (step, batch): (usize, &[usize]),
         schedule: &dyn LrSchedule,
+        start: Option<&Decoder>,
     ) -> Result<(LossGradients, f64, f64), TrainError> {
-        let micro_batches: Vec<Vec<&SftExample>> = batch
-            .chunks(self.config.per_device_train_batch_size)
-            .map(|indices| indices.iter().filter_map(|&i| examples.get(i)).collect())
+        let trainable = &self.trainable;
+        let example = |index: &usize| examples.get(*index);
+        let num_tokens = |index| example(&index).map_or(0, |e| e.input_ids().len());
+        let passes = passes(&self.config, batch, num_tokens);
+        let micro_batches: Vec<Vec<&SftExample>> = passes
+            .iter()
+            .map(|pass| pass.iter().filter_map(example).collect())
             .collect();
         let dropout = |micro_batch| self.dropout(step, micro_batch);
-        let loss = self.config.loss();
-        let mut gradients = loss_gradients(decoder, &micro_batches, loss, dropout)
-            .map_err(|error| name_examples(error, step, batch))?;
+        let loss = self.config.loss(start);
+        let mut gradients = loss_gradients(decoder, trainable, &micro_batches, loss, dropout)
+            .map_err(|error| name_examples(error, step, &passes.concat()))?;
         let grad_norm = clip_grad_norm(&mut gradients.gradients, self.config.max_grad_norm)?;
         if !grad_norm.is_finite() {
             return Err(TrainError::NonFinite {
@@ -268,16 +315,19 @@ impl Trainer {
         if !lr.is_finite() || lr < 0.0 {
             return Err(TrainError::LearningRate { step, lr });
         }
-        let factors = AdapterFactors::of(decoder).into_tensors();
+        let parameters = matrices(decoder, trainable);
         let taken = std::mem::take(&mut gradients.gradients);
-        let factors = optimizer.step(factors, taken, lr)?;
-        replace(decoder, factors)?;
+        let parameters = state.optimizer.step(parameters, taken, lr)?;
+        if let Some(decay) = self.config.ema_decay {
+            state.average(&parameters, decay);
+        }
+        set(decoder, trainable, parameters)?;
         Ok((gradients, lr, grad_norm))
     }
 
     /// A mask for each pass of each step, the same in a run that is continued.
     fn dropout(&self, step: usize, micro_batch: usize) -> Option<Dropout> {
-        let p = self.lora.lora_dropout;
+        let p = self.trainable.dropout();
         (p > 0.0).then(|| {
             let parts = [step as u64, micro_batch as u64].map(u64::to_le_bytes);
             let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_slice()).collect();
@@ -302,6 +352,20 @@ fn name_examples(error: TrainError, step: usize, batch: &[usize]) -> TrainError 
     }
 }
 
+/// Whether a callback ends the run.
+fn tell_of_checkpoint(
+    callbacks: &mut [&mut dyn Callback],
+    step: usize,
+    dir: &Path,
+) -> Result<bool, TrainError> {
+    let mut stopped = false;
+    call(callbacks, step, |c| {
+        stopped |= c.on_checkpoint(step, dir)? == ControlFlow::Break(());
+        Ok(())
+    })?;
+    Ok(stopped)
+}
+
 fn call(
     callbacks: &mut [&mut dyn Callback],
     step: usize,
@@ -311,31 +375,4 @@ fn call(
         f(&mut **callback).map_err(|source| TrainError::Callback { step, source })?;
     }
     Ok(())
-}
-
-impl Totals {
-    fn add(&mut self, report: &StepReport) {
-        self.losses.push(report.loss as f32);
-        self.num_tokens += report.num_tokens;
-        self.num_target_tokens += report.num_target_tokens;
-        for (group, num) in &report.target_tokens_by_group {
-            *self
-                .target_tokens_by_group
-                .entry(group.clone())
-                .or_default() += num;
-        }
-        self.seconds += report.seconds;
-    }
-
-    fn report(self, stopped: bool) -> TrainReport {
-        TrainReport {
-            steps: self.losses.len(),
-            losses: self.losses.into_iter().map(f64::from).collect(),
-            num_tokens: self.num_tokens,
-            num_target_tokens: self.num_target_tokens,
-            target_tokens_by_group: self.target_tokens_by_group,
-            seconds: self.seconds,
-            stopped,
-        }
-    }
 }

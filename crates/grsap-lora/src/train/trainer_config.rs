@@ -1,3 +1,4 @@
+use grsap_model::Decoder;
 use serde::{Deserialize, Serialize};
 
 use super::adamw::AdamWConfig;
@@ -52,16 +53,34 @@ pub struct TrainerConfig {
     /// Examples of one forward and backward pass.
     pub per_device_train_batch_size: usize,
     /// Passes of one step.
+    ///
+    /// The two numbers together say how many examples a step has. How they are spread over passes
+    /// changes only rounding.
     pub gradient_accumulation_steps: usize,
+    /// Fill passes by tokens instead: a step's examples, longest first, each into the first pass
+    /// that has room for it. What a pass takes in memory then does not depend on which examples
+    /// come together. `None` for passes of `per_device_train_batch_size` examples.
+    pub max_tokens_per_pass: Option<usize>,
     /// Clip the norm of all gradients together; `None` for no limit.
     pub max_grad_norm: Option<f64>,
+    /// Train towards the running average of the weights: after every step it moves to them by one
+    /// less this, in [0, 1). It begins as what the run starts from. Checkpoints and the decoder at
+    /// the end of the run have the average. `None` for the weights themselves.
+    pub ema_decay: Option<f64>,
+    /// Adds so many times the divergence of the model's predictions from those it started with,
+    /// on examples of the group `replay`. 0 for none.
+    pub kl_coef: f64,
     /// What weighs the same in a step's loss.
     pub loss_weighting: LossWeighting,
     /// Compute each layer a second time on the way back instead of keeping what it computed: less
-    /// memory for about a third more time. The result is the same.
+    /// memory for about a third more time. The result is the same; where norms are trained, but for
+    /// rounding.
     pub gradient_checkpointing: bool,
     /// Take the examples in a new order in each epoch.
     pub shuffle: bool,
+    /// Take examples of like length together: each stretch of fifty steps is sorted by length, then
+    /// its steps are shuffled. Steps are then more even in time and memory.
+    pub group_by_length: bool,
     /// Fixes the order of the examples and the dropout.
     pub seed: u64,
     /// Write a checkpoint after every so many steps and at the end; `None` for none.
@@ -85,10 +104,14 @@ impl Default for TrainerConfig {
             max_steps: None,
             per_device_train_batch_size: 8,
             gradient_accumulation_steps: 1,
+            max_tokens_per_pass: None,
             max_grad_norm: Some(1.0),
+            ema_decay: None,
+            kl_coef: 0.0,
             loss_weighting: LossWeighting::default(),
             gradient_checkpointing: false,
             shuffle: true,
+            group_by_length: false,
             seed: 0,
             save_steps: None,
             save_total_limit: None,
@@ -114,6 +137,7 @@ impl TrainerConfig {
                 "gradient_accumulation_steps",
                 Some(self.gradient_accumulation_steps),
             ),
+            ("max_tokens_per_pass", self.max_tokens_per_pass),
             ("save_steps", self.save_steps),
             ("save_total_limit", self.save_total_limit),
         ];
@@ -130,6 +154,12 @@ impl TrainerConfig {
             ("adam_beta1", self.adam_beta1, 0.0..=1.0 - f64::EPSILON),
             ("adam_beta2", self.adam_beta2, 0.0..=1.0 - f64::EPSILON),
             ("adam_epsilon", self.adam_epsilon, 0.0..=f64::MAX),
+            ("kl_coef", self.kl_coef, 0.0..=f64::MAX),
+            (
+                "ema_decay",
+                self.ema_decay.unwrap_or(0.0),
+                0.0..=1.0 - f64::EPSILON,
+            ),
         ];
         for (field, value, range) in ranges {
             if !range.contains(&value) {
@@ -186,10 +216,11 @@ impl TrainerConfig {
         }
     }
 
-    pub(super) fn loss(&self) -> LossConfig {
+    pub(super) fn loss<'a>(&self, start: Option<&'a Decoder>) -> LossConfig<'a> {
         LossConfig {
             weighting: self.loss_weighting,
             gradient_checkpointing: self.gradient_checkpointing,
+            kl: start.map(|start| (start, self.kl_coef)),
         }
     }
 
@@ -228,6 +259,27 @@ mod tests {
                 "max_grad_norm",
                 TrainerConfig {
                     max_grad_norm: Some(0.0),
+                    ..default()
+                },
+            ),
+            (
+                "ema_decay",
+                TrainerConfig {
+                    ema_decay: Some(1.0),
+                    ..default()
+                },
+            ),
+            (
+                "kl_coef",
+                TrainerConfig {
+                    kl_coef: -0.1,
+                    ..default()
+                },
+            ),
+            (
+                "max_tokens_per_pass",
+                TrainerConfig {
+                    max_tokens_per_pass: Some(0),
                     ..default()
                 },
             ),

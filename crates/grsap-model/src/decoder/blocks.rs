@@ -3,7 +3,6 @@ use grsap_kernels::KernelError;
 
 use super::layer::{Layer, Pass};
 use super::model::{Decoder, DecoderInput};
-use super::projection::Projection;
 
 /// A forward pass of a [`Decoder`] in steps, for those who decide what is kept between its layers.
 ///
@@ -35,11 +34,10 @@ impl<'a> Blocks<'a> {
         self.decoder.layers().len()
     }
 
-    /// The linear layers of one layer, none if there is no such layer; in the order of
-    /// [`Decoder::projections`].
-    pub fn projections(&self, layer: usize) -> impl Iterator<Item = &'a Projection> {
-        let layer = self.decoder.layers().get(layer);
-        layer.into_iter().flat_map(Layer::projections)
+    /// Whether a gradient is asked for of any weight or adapter of one layer.
+    pub fn is_tracked(&self, layer: usize) -> bool {
+        let layers = self.decoder.layers();
+        layers.get(layer).is_some_and(Layer::is_tracked)
     }
 
     /// The input of the first layer.

@@ -152,6 +152,43 @@ impl Layer {
         .filter_map(|(name, norm)| Some((name?, norm.as_ref()?)))
     }
 
+    /// The same, to change.
+    pub(super) fn norms_mut(
+        &mut self,
+        names: &TensorNames,
+    ) -> impl Iterator<Item = (&'static str, &mut Norm)> {
+        let BlockNorms {
+            before_attention,
+            after_attention,
+            before_mlp,
+            after_mlp,
+        } = names.norms;
+        [
+            (before_attention, &mut self.before_attention),
+            (after_attention, &mut self.after_attention),
+            (before_mlp, &mut self.before_mlp),
+            (after_mlp, &mut self.after_mlp),
+            (Some(TensorNames::Q_NORM), &mut self.q_norm),
+            (Some(TensorNames::K_NORM), &mut self.k_norm),
+        ]
+        .into_iter()
+        .filter_map(|(name, norm)| Some((name?, norm.as_mut()?)))
+    }
+
+    /// Whether a gradient is asked for of any of its weights.
+    pub(super) fn is_tracked(&self) -> bool {
+        let norms = [
+            &self.before_attention,
+            &self.after_attention,
+            &self.before_mlp,
+            &self.after_mlp,
+            &self.q_norm,
+            &self.k_norm,
+        ];
+        norms.into_iter().flatten().any(Norm::is_tracked)
+            || self.projections().any(Projection::is_tracked)
+    }
+
     pub(super) fn projections(&self) -> impl Iterator<Item = &Projection> {
         let attention = self.qkv.iter().chain([&self.attention_out]);
         attention.chain(self.mlp.projections())

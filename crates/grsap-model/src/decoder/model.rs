@@ -79,6 +79,15 @@ pub struct Decoder {
     inv_freq: Vec<f32>,
 }
 
+/// The parts of a decoder that have weights, to change.
+pub(super) struct PartsMut<'a> {
+    pub(super) embedding: Option<&'a mut Tensor<2>>,
+    pub(super) positions: Option<&'a mut Tensor<2>>,
+    pub(super) layers: &'a mut [Layer],
+    pub(super) norm: &'a mut Norm,
+    pub(super) lm_head: &'a mut FrozenWeight,
+}
+
 impl Decoder {
     /// Reads the weights onto a device, one tensor at a time.
     ///
@@ -288,6 +297,16 @@ impl Decoder {
         &self.layers
     }
 
+    pub(super) fn parts_mut(&mut self) -> PartsMut<'_> {
+        PartsMut {
+            embedding: self.embedding.as_mut(),
+            positions: self.positions.as_mut(),
+            layers: &mut self.layers,
+            norm: &mut self.norm,
+            lm_head: &mut self.lm_head,
+        }
+    }
+
     pub(super) fn norm(&self) -> &Norm {
         &self.norm
     }
@@ -416,6 +435,6 @@ fn in_range(
     checked.collect()
 }
 
-fn full_name(names: &TensorNames, layer: usize, name: &str) -> String {
+pub(super) fn full_name(names: &TensorNames, layer: usize, name: &str) -> String {
     format!("{}{}.{layer}.{name}", names.base, names.layers)
 }

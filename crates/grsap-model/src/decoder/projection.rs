@@ -75,6 +75,18 @@ impl Projection {
         self.bias.as_ref()
     }
 
+    pub(super) fn parts_mut(&mut self) -> (&mut FrozenWeight, Option<&mut Tensor<1>>) {
+        (&mut self.weight, self.bias.as_mut())
+    }
+
+    /// Whether a gradient is asked for of its weight, its bias or its adapter.
+    pub(super) fn is_tracked(&self) -> bool {
+        let lora = self.lora.iter().flat_map(|lora| [&lora.a, &lora.b]);
+        self.weight.is_tracked()
+            || self.bias.as_ref().is_some_and(Tensor::is_tracked)
+            || lora.into_iter().any(Tensor::is_tracked)
+    }
+
     /// The number of inputs.
     pub fn in_features(&self) -> usize {
         self.weight.dims()[1]

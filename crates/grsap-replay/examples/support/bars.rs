@@ -23,6 +23,7 @@ struct Task {
     done: usize,
     started: Instant,
     last_line: Instant,
+    note: String,
     bar: Option<ProgressBar>,
 }
 
@@ -75,6 +76,7 @@ impl Progress for Bars {
             done: 0,
             started: now,
             last_line: now,
+            note: String::new(),
             bar,
         });
     }
@@ -89,6 +91,15 @@ impl Progress for Bars {
                     eprintln!("{}", line(task));
                 }
                 None => {}
+            }
+        }
+    }
+
+    fn note(&self, text: &str) {
+        if let Some(task) = self.lock().as_mut() {
+            text.clone_into(&mut task.note);
+            if let Some(bar) = &task.bar {
+                bar.set_message(format!("{}, {text}", task.name));
             }
         }
     }
@@ -130,6 +141,9 @@ fn line(task: &Task) -> String {
             line += &format!(", about {:.0} s left", seconds / done - seconds);
         }
     }
+    if !task.note.is_empty() {
+        line += &format!(", {}", task.note);
+    }
     line
 }
 
@@ -145,6 +159,7 @@ mod tests {
             done,
             started: now,
             last_line: now,
+            note: String::new(),
             bar: None,
         }
     }
@@ -158,6 +173,11 @@ mod tests {
         // Nothing done: no guess. No total: no share.
         assert_eq!(line(&task(0, 4)), "align: 0 of 4 (0%), 0 s");
         assert_eq!(line(&task(3, 0)), "align: 3");
+        let noted = Task {
+            note: "loss 2.1".into(),
+            ..task(3, 0)
+        };
+        assert_eq!(line(&noted), "align: 3, loss 2.1");
     }
 
     #[test]

@@ -130,14 +130,16 @@ fn the_best_checkpoint_is_kept_and_a_run_that_gets_worse_ends() {
             value: 1.0
         })
     );
-    assert_eq!(names(), ["best-4", "checkpoint-8"]);
+    assert_eq!(names(), ["best-4", "best.json", "checkpoint-8"]);
     assert_ne!(
         adapter(&best_dir.unwrap()),
         adapter(&dir.path().join("checkpoint-8"))
     );
 
-    // A run that continues remembers it, and has patience again.
-    let (report, best, _) = run([0.0, 0.0, 0.0, 0.0, 1.5, 0.5], Resume::Latest, 2);
+    // A run that continues remembers it, and how long it has not got better.
+    let (report, _, _) = run([0.0; 6], Resume::Latest, 2);
+    assert_eq!(report.unwrap().steps, 8);
+    let (report, best, _) = run([0.0, 0.0, 0.0, 0.0, 1.5, 0.5], Resume::Latest, 4);
     assert!(!report.unwrap().stopped);
     assert_eq!(
         best,
@@ -146,7 +148,7 @@ fn the_best_checkpoint_is_kept_and_a_run_that_gets_worse_ends() {
             value: 0.5
         })
     );
-    assert_eq!(names(), ["best-12", "checkpoint-12"]);
+    assert_eq!(names(), ["best-12", "best.json", "checkpoint-12"]);
     assert_eq!(
         adapter(&dir.path().join("best-12")),
         adapter(&dir.path().join("checkpoint-12"))
@@ -165,4 +167,41 @@ fn the_best_checkpoint_is_kept_and_a_run_that_gets_worse_ends() {
             value: 9.0
         })
     );
+}
+
+#[test]
+fn events_are_written_for_every_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainerConfig {
+        kl_coef: 0.1,
+        ..config()
+    };
+    for resume in [Resume::Never, Resume::Latest] {
+        let trainer = Trainer::new(config.clone(), lora())
+            .unwrap()
+            .with_output_dir(dir.path().join("run"))
+            .with_resume(resume);
+        let mut events = TensorBoard::new(dir.path().join("events"));
+        let examples = random_examples(11);
+        let mut decoder = adapted_decoder(&lora());
+        trainer
+            .train(&mut decoder, &examples, &mut [&mut events])
+            .unwrap();
+        // The second start has two steps left.
+        let _ = std::fs::remove_dir_all(dir.path().join("run/checkpoint-6"));
+    }
+    let mut files: Vec<_> = std::fs::read_dir(dir.path().join("events"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let count = |path: &Path, tag: &str| {
+        let bytes = std::fs::read(path).unwrap();
+        let windows = bytes.windows(tag.len());
+        windows.filter(|window| *window == tag.as_bytes()).count()
+    };
+    for tag in ["train/loss", "train/kl", "replay/target_token_share"] {
+        let counts: Vec<usize> = files.iter().map(|path| count(path, tag)).collect();
+        assert_eq!(counts, [6, 2], "{tag}");
+    }
 }

@@ -11,6 +11,7 @@ use crate::example::SftExample;
 use crate::tiny_decoder::{VOCAB, adapted_decoder, bits, random_examples, tiny_decoder, tiny_lora};
 
 mod callbacks;
+mod options;
 
 /// Dropout and a tail batch, so that both are part of what must repeat.
 fn lora() -> LoraConfig {
@@ -57,7 +58,7 @@ fn gradients(
         weighting,
         ..LossConfig::default()
     };
-    loss_gradients(decoder, &micro_batches, config, |_| None).unwrap()
+    loss_gradients(decoder, &tiny_lora(), &micro_batches, config, |_| None).unwrap()
 }
 
 fn values(tensors: &[Tensor<2>]) -> Vec<f32> {
@@ -107,6 +108,7 @@ fn gradient_checkpointing_changes_no_bit() {
             let config = LossConfig {
                 gradient_checkpointing,
                 weighting: LossWeighting::PerExample,
+                kl: None,
             };
             let dropout = |pass| {
                 Some(Dropout {
@@ -114,7 +116,7 @@ fn gradient_checkpointing_changes_no_bit() {
                     seed: 7 + pass as u64,
                 })
             };
-            loss_gradients(&mut decoder, &batches, config, dropout).unwrap()
+            loss_gradients(&mut decoder, &lora, &batches, config, dropout).unwrap()
         };
         let (whole, checkpointed) = (run(false), run(true));
         assert_eq!(whole.loss.to_bits(), checkpointed.loss.to_bits());
@@ -126,7 +128,7 @@ fn gradient_checkpointing_changes_no_bit() {
         gradient_checkpointing: true,
         ..LossConfig::default()
     };
-    let error = loss_gradients(&mut tiny_decoder(), &batches, config, |_| None);
+    let error = loss_gradients(&mut tiny_decoder(), &lora(), &batches, config, |_| None);
     assert!(matches!(
         error.unwrap_err(),
         TrainError::Adapter(AdapterError::NoAdapter)
@@ -314,7 +316,7 @@ fn a_checkpoint_of_another_run_is_refused_with_the_field() {
     crate::attach(&mut other, &lora(), 9).unwrap();
     assert_eq!(
         resume(config(), lora(), &examples, &mut other),
-        "initial_adapter_sha256"
+        "initial_parameters_sha256"
     );
     let mut other = adapted_decoder(&lora());
     crate::merge(&mut other);
@@ -376,7 +378,6 @@ fn a_damaged_checkpoint_is_an_error_that_names_the_file() {
     for (name, content) in [
         ("trainer_state.json", "{"),
         ("optimizer.safetensors", "cut"),
-        ("adapter_model.safetensors", ""),
     ] {
         let dir = tempfile::tempdir().unwrap();
         train(config(), dir.path(), Resume::Never);
@@ -463,6 +464,7 @@ fn bad_input_is_an_error_that_names_it() {
     ));
     let error = loss_gradients(
         &mut tiny_decoder(),
+        &lora(),
         &[random_examples(1).iter().collect()],
         LossConfig::default(),
         |_| None,
@@ -552,4 +554,39 @@ fn clipping_scales_all_gradients_by_one_factor() {
     assert_eq!(clip_grad_norm(&mut kept, Some(6.0)).unwrap(), 5.0);
     assert_eq!(values(&kept), [3.0, 0.0, 0.0, 4.0]);
     assert_eq!(clip_grad_norm(&mut [], Some(1.0)).unwrap(), 0.0);
+}
+
+#[test]
+fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
+    /// Finite for four steps, then so large that the factors overflow.
+    struct Jump;
+    impl LrSchedule for Jump {
+        fn lr(&self, step: usize) -> f64 {
+            if step < 4 { 1e-3 } else { 1e30 }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainerConfig {
+        num_train_epochs: 4,
+        ..config()
+    };
+    let mut decoder = adapted_decoder(&lora());
+    let error = Trainer::new(config, lora())
+        .unwrap()
+        .with_output_dir(dir.path())
+        .train_with(&mut decoder, &random_examples(11), &Jump, &mut [])
+        .unwrap_err();
+    let TrainError::NonFinite { step, examples, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(*step > 4 && !examples.is_empty(), "{error}");
+    let (kept, folder) = latest_checkpoint(dir.path()).unwrap().unwrap();
+    assert_eq!(kept, 4);
+    let mut good = tiny_decoder();
+    crate::load_adapter(&mut good, folder).unwrap();
+    assert!(
+        bits(&good)
+            .iter()
+            .all(|bits| f32::from_bits(*bits).is_finite())
+    );
 }

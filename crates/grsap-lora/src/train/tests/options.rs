@@ -1,0 +1,165 @@
+//! What is off by default: passes by tokens, the running average, the divergence; and what steps
+//! report.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::{config, lora};
+use crate::adapter::LoraConfig;
+use crate::tiny_decoder::{adapted_decoder, bits, random_examples, tiny_decoder, tiny_lora};
+use crate::train::*;
+
+#[test]
+fn passes_filled_by_tokens_give_the_same_step() {
+    let dry = || LoraConfig {
+        lora_dropout: 0.0,
+        ..lora()
+    };
+    let run = |max_tokens_per_pass| {
+        let mut decoder = adapted_decoder(&dry());
+        let config = TrainerConfig {
+            max_tokens_per_pass,
+            save_steps: None,
+            ..config()
+        };
+        let trainer = Trainer::new(config, dry()).unwrap();
+        let report = trainer.train(&mut decoder, &random_examples(11), &mut []);
+        report.map(|report| report.losses)
+    };
+    let chunks = run(None).unwrap();
+    let packed = run(Some(20)).unwrap();
+    for (a, b) in chunks.iter().zip(&packed) {
+        assert!((a - b).abs() < 1e-5, "{chunks:?} {packed:?}");
+    }
+    let error = run(Some(5)).unwrap_err().to_string();
+    assert!(error.starts_with("max_tokens_per_pass: is 5"), "{error}");
+}
+
+#[test]
+fn the_average_follows_the_weights_and_ends_on_the_decoder() {
+    struct Weights(Vec<Vec<f32>>);
+    impl Callback for Weights {
+        fn on_checkpoint(&mut self, _: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
+            let mut decoder = tiny_decoder();
+            crate::load_adapter(&mut decoder, dir)?;
+            let factors = bits(&decoder).into_iter().map(f32::from_bits);
+            self.0.push(factors.collect());
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    let run = |ema_decay| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut decoder = adapted_decoder(&lora());
+        let config = TrainerConfig {
+            ema_decay,
+            save_steps: Some(1),
+            ..config()
+        };
+        let mut weights = Weights(Vec::new());
+        let trainer = Trainer::new(config, lora()).unwrap();
+        trainer
+            .with_output_dir(dir.path())
+            .train(&mut decoder, &random_examples(11), &mut [&mut weights])
+            .unwrap();
+        (weights.0, bits(&decoder))
+    };
+    let start = bits(&adapted_decoder(&lora()));
+    let (plain, _) = run(None);
+    let (averages, last) = run(Some(0.75));
+    let mut expected: Vec<f32> = start.into_iter().map(f32::from_bits).collect();
+    for (plain, average) in plain.iter().zip(&averages) {
+        for ((expected, now), got) in expected.iter_mut().zip(plain).zip(average) {
+            *expected = 0.75 * *expected + 0.25 * now;
+            assert!((*expected - got).abs() < 1e-6);
+        }
+    }
+    let at_end: Vec<u32> = averages[5].iter().map(|x| x.to_bits()).collect();
+    assert_eq!(last, at_end);
+}
+
+#[test]
+fn a_divergence_term_holds_replay_near_the_start() {
+    let run = |kl_coef: f64, gradient_checkpointing: bool| {
+        let mut decoder = tiny_decoder();
+        crate::attach(&mut decoder, &tiny_lora(), 1).unwrap();
+        let config = TrainerConfig {
+            kl_coef,
+            gradient_checkpointing,
+            num_train_epochs: 20,
+            save_steps: None,
+            ..config()
+        };
+        let mut steps = Divergences::default();
+        let trainer = Trainer::new(config, tiny_lora()).unwrap();
+        trainer
+            .train(&mut decoder, &random_examples(11), &mut [&mut steps])
+            .unwrap();
+        (steps.0, bits(&decoder))
+    };
+    #[derive(Default)]
+    struct Divergences(Vec<Option<f64>>);
+    impl Callback for Divergences {
+        fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            self.0.push(report.kl);
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    assert!(run(0.0, false).0.iter().all(Option::is_none));
+    let (weak, _) = run(1e-6, false);
+    let (strong, whole) = run(5.0, false);
+    // A fresh adapter predicts what the base model does.
+    assert!(weak[0].unwrap().abs() < 1e-6);
+    let mean = |steps: &[Option<f64>]| steps[30..].iter().flatten().sum::<f64>();
+    assert!(mean(&strong) < 0.3 * mean(&weak), "{weak:?} {strong:?}");
+    assert_eq!(run(5.0, true), (strong, whole));
+}
+
+#[test]
+fn examples_and_targets_of_a_group_are_reported_in_every_step() {
+    struct Shares(usize);
+    impl Callback for Shares {
+        fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            let (task, replay) = (report.example_share("task"), report.example_share("replay"));
+            assert!((task + replay - 1.0).abs() < 1e-12);
+            assert_eq!(
+                report.num_examples,
+                if report.step.is_multiple_of(3) { 3 } else { 4 }
+            );
+            let tokens = |group| report.target_token_share(group);
+            assert!((tokens("task") + tokens("replay") - 1.0).abs() < 1e-12);
+            assert_eq!(report.examples_by_group.len(), 2);
+            self.0 += report.examples_by_group["task"];
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    let mut shares = Shares(0);
+    let config = TrainerConfig {
+        save_steps: None,
+        seed: 2,
+        ..config()
+    };
+    let trainer = Trainer::new(config, lora()).unwrap();
+    let report = trainer
+        .train(
+            &mut adapted_decoder(&lora()),
+            &random_examples(11),
+            &mut [&mut shares],
+        )
+        .unwrap();
+    assert_eq!(shares.0, report.examples_by_group["task"]);
+    assert_eq!(report.num_examples, 22);
+    assert_eq!(report.example_share("replay"), 4.0 / 11.0);
+}
+
+#[test]
+fn all_weights_are_not_trained_under_an_adapter() {
+    let config = TrainerConfig {
+        save_steps: None,
+        ..config()
+    };
+    let trainer = Trainer::new(config, FullFineTuning::default()).unwrap();
+    let error = trainer
+        .train(&mut adapted_decoder(&lora()), &random_examples(2), &mut [])
+        .unwrap_err();
+    assert!(error.to_string().contains("q_proj"), "{error}");
+}
