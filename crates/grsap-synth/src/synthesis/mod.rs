@@ -4,6 +4,7 @@ mod journal;
 mod journaled;
 mod pipeline;
 mod quota;
+mod stages;
 
 pub use config::SynthesisConfig;
 pub use pipeline::{Synthesis, SynthesisModels};

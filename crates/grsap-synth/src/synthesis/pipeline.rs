@@ -1,18 +1,20 @@
 use std::path::Path;
-use std::time::Instant;
 
-use grsap_core::{Embedder, Generator, Guard, Perplexity, Progress, digest_hex};
+use grsap_core::{Embedder, Generator, Guard, ModelError, Perplexity, Progress, digest_hex};
+use grsap_data::Difficulty;
 use serde_json::{Value, json};
 
 use super::SynthesisConfig;
+use super::first_difference::first_difference;
 use super::journal::Journal;
 use super::journaled::Journaled;
+use super::stages::{Clock, Stages};
 use crate::batch::CHUNK_SIZE;
 use crate::{
-    BufferInfo, Candidate, Decontamination, DomainRelevance, Extraction, Filter, FilterError,
-    Filtered, HardPolicy, Judging, PerplexityBand, Provenance, QueryExtractor, RefusalShape,
-    Rejected, ReplayBuffer, ReplayExample, Responses, Revision, SemanticDedup, StageReport,
-    SynthError, WithProgress,
+    BufferInfo, Candidate, Decontamination, DecontaminationConfig, DomainRelevance, Extraction,
+    Filter, FilterError, HardPolicy, Judging, PerplexityBand, Provenance, QueryExtractor,
+    RefusalShape, ReplayBuffer, ReplayExample, Responses, Revision, SemanticDedup, SynthError,
+    WithProgress,
 };
 
 /// The models that a [`Synthesis`] works with.
@@ -32,6 +34,9 @@ pub struct SynthesisModels<'a> {
 ///
 /// Each stage can be used alone; this is the order that the paper has them in, except that queries
 /// are filtered before they are answered, which saves the answers to those that are dropped.
+/// Queries are measured as they are written. The filters need all of them: a band of perplexity is
+/// a share of the whole. From there on each query is answered, judged and revised as soon as it can
+/// be, a chunk at a time.
 ///
 /// # Source
 ///
@@ -144,174 +149,257 @@ impl Synthesis {
             embedder: &Journaled::new(models.embedder, journal),
             guard: &Journaled::new(models.guard, journal),
         };
-        let (seed, chunk_size) = (self.config.seed, self.chunk_size);
-        let (mut run, mut candidates) = self.queries(journal, models, progress)?;
-        candidates = run.stage("responses", || {
-            Responses::new(self.config.responses.clone())?
-                .with_chunk_size(chunk_size)
-                .run(models.generator, candidates, seed, progress)
-        })?;
-        candidates = run.stage("judging", || {
-            Judging::new(self.config.hard_policy)
-                .with_chunk_size(chunk_size)
-                .run(models.guard, candidates, progress)
-        })?;
-        if self.config.hard_policy == HardPolicy::Revise {
-            candidates = run.stage("revision", || {
-                Revision::new(self.config.revision.clone())?
-                    .with_chunk_size(chunk_size)
-                    .run(models.generator, models.guard, candidates, seed, progress)
-            })?;
-        }
+        let clock = Clock::new(journal);
+        let (mut stages, queries) = self.queries(&clock, models, progress)?;
+        let candidates = self.answers(&clock, &mut stages, models, queries, progress)?;
         let examples = candidates
             .into_iter()
             .filter_map(ReplayExample::from_candidate)
             .collect();
+        let (reports, rejected) = stages.finish(&clock);
         let info = BufferInfo {
-            provenance: self.provenance.clone(),
-            seed,
-            config: self.config_value()?,
-            stages: run.reports,
+            stages: reports,
+            ..self.info()?
         };
-        Ok(ReplayBuffer::new(examples, run.rejected, info)?)
+        Ok(ReplayBuffer::new(examples, rejected, info)?)
     }
 
     /// Extraction and filters, again and again where there is a quota.
-    fn queries<'a>(
+    fn queries(
         &self,
-        journal: &'a Journal,
+        clock: &Clock<'_>,
         models: SynthesisModels<'_>,
         progress: &dyn Progress,
-    ) -> Result<(Run<'a>, Vec<Candidate>), SynthError> {
+    ) -> Result<(Stages, Vec<Candidate>), SynthError> {
         let num_samples = self.config.extraction.num_samples;
         let domains = self.config.domains.iter();
         let mut asked: Vec<_> = domains.map(|domain| (domain, num_samples)).collect();
         loop {
-            let mut run = Run {
-                journal,
-                reports: Vec::new(),
-                rejected: Vec::new(),
-            };
-            let extracted = run.stage("extraction", || {
+            let mut stages = Stages::default();
+            let found = clock.time("extraction", || {
+                let seed = self.config.seed;
+                let mut score = |queries: &[Candidate]| self.score(clock, models, queries);
                 self.extraction
-                    .sample(models.generator, &asked, self.config.seed, progress)
+                    .sample(models.generator, &asked, seed, progress, &mut score)
             })?;
-            let filtered = self.filter(&mut run, extracted, models, progress)?;
+            let queries = stages.add("extraction", found);
+            let filtered = self.filter(clock, &mut stages, queries, models, progress)?;
             let quota = self.config.quota.as_ref();
             if !quota.is_some_and(|quota| quota.raise(&mut asked, &filtered)) {
-                return Ok((run, filtered));
+                return Ok((stages, filtered));
             }
         }
     }
 
+    /// Measures queries as they come. The filters, which must see all of them before they can drop
+    /// one, find the scores in the journal.
+    fn score(
+        &self,
+        clock: &Clock<'_>,
+        models: SynthesisModels<'_>,
+        queries: &[Candidate],
+    ) -> Result<(), SynthError> {
+        let config = &self.config;
+        let shape = config.refusal_shape.clone().map(RefusalShape::new);
+        let texts = queries.iter().map(|candidate| candidate.query.as_str());
+        let texts: Vec<&str> = texts
+            .filter(|query| {
+                shape
+                    .as_ref()
+                    .is_none_or(|shape| !shape.is_refusal_shaped(query))
+            })
+            .collect();
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let failed = |stage| {
+            move |source: ModelError| SynthError::Filter {
+                stage,
+                source: source.into(),
+            }
+        };
+        if config.perplexity_band.is_some() {
+            clock
+                .time("perplexity", || models.perplexity.perplexity(&texts))
+                .map_err(failed("perplexity"))?;
+        }
+        let embeds = [
+            ("dedup", config.semantic_dedup.is_some()),
+            ("domain_relevance", config.domain_relevance.is_some()),
+            ("decontamination", self.decontaminates().is_some()),
+        ];
+        if let Some((stage, _)) = embeds.into_iter().find(|(_, embeds)| *embeds) {
+            clock
+                .time(stage, || models.embedder.embed(&texts))
+                .map_err(failed(stage))?;
+        }
+        Ok(())
+    }
+
     fn filter(
         &self,
-        run: &mut Run<'_>,
+        clock: &Clock<'_>,
+        stages: &mut Stages,
         mut candidates: Vec<Candidate>,
         models: SynthesisModels<'_>,
         progress: &dyn Progress,
     ) -> Result<Vec<Candidate>, SynthError> {
         let config = &self.config;
-        let perplexity =
-            WithProgress::new(models.perplexity, "perplexity", self.chunk_size, progress);
-        let embedder = WithProgress::new(models.embedder, "embeddings", self.chunk_size, progress);
         if let Some(config) = &config.refusal_shape {
-            candidates = run.filter("refusal_shape", candidates, || {
+            candidates = filter(clock, stages, "refusal_shape", candidates, || {
                 Ok(RefusalShape::new(config.clone()))
             })?;
         }
         if let Some(config) = config.perplexity_band {
-            candidates = run.filter("perplexity", candidates, || {
-                PerplexityBand::new(&perplexity, config)
+            candidates = filter(clock, stages, "perplexity", candidates, || {
+                PerplexityBand::new(models.perplexity, config)
             })?;
         }
         if let Some(config) = config.semantic_dedup {
-            candidates = run.filter("dedup", candidates, || {
-                SemanticDedup::new(&embedder, config)
+            candidates = filter(clock, stages, "dedup", candidates, || {
+                SemanticDedup::new(models.embedder, config)
             })?;
         }
-        if let Some(config) = &config.domain_relevance {
-            candidates = run.filter("domain_relevance", candidates, || {
-                DomainRelevance::new(&embedder, config.clone())
+        if let Some(relevance) = &config.domain_relevance {
+            candidates = filter(clock, stages, "domain_relevance", candidates, || {
+                let filter = DomainRelevance::new(models.embedder, relevance.clone())?;
+                Ok(filter.with_domains(&config.domains))
             })?;
         }
-        if let Some(config) = config.decontamination
-            && !self.evaluation_prompts.is_empty()
-        {
-            candidates = run.filter("decontamination", candidates, || {
-                Decontamination::new(&embedder, &self.evaluation_prompts, config)
+        if let Some(config) = self.decontaminates() {
+            let task = "evaluation prompts";
+            let embedder = WithProgress::new(models.embedder, task, self.chunk_size, progress);
+            candidates = filter(clock, stages, "decontamination", candidates, || {
+                Decontamination::new(embedder, &self.evaluation_prompts, config)
             })?;
         }
         Ok(candidates)
     }
 
-    /// All that decides the result, for a folder to remember.
-    fn identity(&self) -> Result<Value, SynthError> {
-        let prompts = self.extraction.prompts(&self.config.domains);
-        let hash = |value: Result<Vec<u8>, _>| -> Result<String, SynthError> {
-            Ok(digest_hex(&value.map_err(serialize("the prompts"))?))
-        };
-        Ok(json!({
-            "crate_version": env!("CARGO_PKG_VERSION"),
-            "provenance": self.provenance,
-            "config": self.config_value()?,
-            "extraction_prompts_sha256": hash(serde_json::to_vec(&prompts))?,
-            "evaluation_prompts_sha256": hash(serde_json::to_vec(&self.evaluation_prompts))?,
-        }))
+    fn decontaminates(&self) -> Option<DecontaminationConfig> {
+        let config = self.config.decontamination;
+        config.filter(|_| !self.evaluation_prompts.is_empty())
     }
 
-    fn config_value(&self) -> Result<Value, SynthError> {
-        serde_json::to_value(&self.config).map_err(serialize("the settings"))
+    /// Answers, judges and revises queries, each as soon as it can be.
+    fn answers(
+        &self,
+        clock: &Clock<'_>,
+        stages: &mut Stages,
+        models: SynthesisModels<'_>,
+        queries: Vec<Candidate>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Candidate>, SynthError> {
+        let (seed, chunk_size) = (self.config.seed, self.chunk_size.max(1));
+        let responses = Responses::new(self.config.responses.clone())?.with_chunk_size(chunk_size);
+        let judging = Judging::new(self.config.hard_policy).with_chunk_size(chunk_size);
+        let revision = Revision::new(self.config.revision.clone())?.with_chunk_size(chunk_size);
+        let revises = self.config.hard_policy == HardPolicy::Revise;
+
+        progress.start("responses", queries.len());
+        let (mut finished, mut judged) = (Vec::new(), Vec::new());
+        let mut queries = queries.into_iter();
+        loop {
+            let chunk: Vec<Candidate> = queries.by_ref().take(chunk_size).collect();
+            let (num_asked, is_last) = (chunk.len(), queries.len() == 0);
+            let answered = clock.time("responses", || {
+                responses.run(models.generator, chunk, seed, &())
+            })?;
+            let answered = stages.add("responses", answered);
+            let verdicts = clock.time("judging", || judging.run(models.guard, answered, &()))?;
+            judged.extend(stages.add("judging", verdicts));
+            // Hard ones wait until there are enough of them for a call.
+            let is_hard = |c: &&Candidate| c.difficulty == Some(Difficulty::Hard);
+            if is_last || judged.iter().filter(is_hard).count() >= chunk_size {
+                let mut candidates = std::mem::take(&mut judged);
+                if revises {
+                    let revised = clock.time("revision", || {
+                        revision.run(models.generator, models.guard, candidates, seed, &())
+                    })?;
+                    candidates = stages.add("revision", revised);
+                }
+                finished.extend(candidates);
+            }
+            progress.advance(num_asked);
+            if is_last {
+                progress.finish();
+                return Ok(finished);
+            }
+        }
     }
+
+    /// Reads the buffer in `folder` and checks that it was made with these settings, models and
+    /// prompts and that everything in it is as its manifest says.
+    ///
+    /// # Errors
+    ///
+    /// [`SynthError::ConfigMismatch`] names the first setting that differs, with its two values;
+    /// otherwise as [`ReplayBuffer::verify`].
+    pub fn verify(&self, folder: impl AsRef<Path>) -> Result<ReplayBuffer, SynthError> {
+        let folder = folder.as_ref();
+        let buffer = ReplayBuffer::verify(folder)?;
+        let there = identity(&buffer.manifest().crate_version, &buffer.manifest().info());
+        match first_difference("", &there, &self.identity()?) {
+            None => Ok(buffer),
+            Some((field, there, here)) => Err(SynthError::ConfigMismatch {
+                folder: folder.into(),
+                field,
+                there,
+                here,
+            }),
+        }
+    }
+
+    /// All that decides the result, for a folder to remember.
+    fn identity(&self) -> Result<Value, SynthError> {
+        Ok(identity(env!("CARGO_PKG_VERSION"), &self.info()?))
+    }
+
+    /// What is known before the run.
+    fn info(&self) -> Result<BufferInfo, SynthError> {
+        let evaluation_prompts = serde_json::to_vec(&self.evaluation_prompts)
+            .map_err(serialize("the evaluation prompts"))?;
+        Ok(BufferInfo {
+            provenance: self.provenance.clone(),
+            seed: self.config.seed,
+            config: serde_json::to_value(&self.config).map_err(serialize("the settings"))?,
+            extraction_prompts: self.extraction.prompts(&self.config.domains),
+            evaluation_prompts_sha256: self
+                .decontaminates()
+                .map(|_| digest_hex(&evaluation_prompts)),
+            stages: Vec::new(),
+        })
+    }
+}
+
+fn identity(crate_version: &str, info: &BufferInfo) -> Value {
+    json!({
+        "crate_version": crate_version,
+        "provenance": info.provenance,
+        "config": info.config,
+        "extraction_prompts": info.extraction_prompts,
+        "evaluation_prompts_sha256": info.evaluation_prompts_sha256,
+    })
 }
 
 fn serialize(what: &'static str) -> impl Fn(serde_json::Error) -> SynthError {
     move |source| SynthError::Buffer(crate::BufferError::Serialize { what, source })
 }
 
-/// A run on its way.
-struct Run<'a> {
-    journal: &'a Journal,
-    reports: Vec<StageReport>,
-    rejected: Vec<Rejected>,
-}
-
-impl Run<'_> {
-    /// Runs a stage and notes what it did.
-    fn stage(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce() -> Result<Filtered, SynthError>,
-    ) -> Result<Vec<Candidate>, SynthError> {
-        self.journal.take_recalled_seconds();
-        let start = Instant::now();
-        let filtered = work()?;
-        let mut report = filtered.report(name);
-        report.seconds = start.elapsed().as_secs_f64() + self.journal.take_recalled_seconds();
-        tracing::info!(
-            stage = name,
-            kept = report.kept,
-            rejected = report.rejected,
-            "stage finished"
-        );
-        self.reports.push(report);
-        self.rejected.extend(filtered.rejected);
-        Ok(filtered.kept)
-    }
-
-    fn filter<F: Filter>(
-        &mut self,
-        name: &'static str,
-        candidates: Vec<Candidate>,
-        filter: impl FnOnce() -> Result<F, FilterError>,
-    ) -> Result<Vec<Candidate>, SynthError> {
-        self.stage(name, || {
-            filter()
-                .and_then(|filter| filter.apply(candidates))
-                .map_err(|source| SynthError::Filter {
-                    stage: name,
-                    source,
-                })
+fn filter<F: Filter>(
+    clock: &Clock<'_>,
+    stages: &mut Stages,
+    name: &'static str,
+    candidates: Vec<Candidate>,
+    filter: impl FnOnce() -> Result<F, FilterError>,
+) -> Result<Vec<Candidate>, SynthError> {
+    let filtered = clock
+        .time(name, || {
+            filter().and_then(|filter| filter.apply(candidates))
         })
-    }
+        .map_err(|source| SynthError::Filter {
+            stage: name,
+            source,
+        })?;
+    Ok(stages.add(name, filtered))
 }
