@@ -1,8 +1,12 @@
-//! What the benches share: the real model, fetched where it is not there yet, and memory figures.
+//! What the benches share: the real model, fetched where it is not there yet, rows to compare, and
+//! memory figures.
 
 #[allow(unreachable_pub, clippy::indexing_slicing)]
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
+mod rows;
+
+pub use rows::Rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;
