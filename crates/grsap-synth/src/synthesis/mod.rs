@@ -1,5 +1,6 @@
 mod config;
 mod first_difference;
+mod flow;
 mod journal;
 mod journaled;
 mod pipeline;
