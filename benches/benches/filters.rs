@@ -24,7 +24,7 @@ fn candidates() -> Vec<Candidate> {
     let texts = rows().texts();
     texts
         .enumerate()
-        .map(|(i, text)| Candidate::new(text.as_str(), (i % 38).to_string(), text))
+        .map(|(i, text)| Candidate::new(text.clone(), (i % 38).to_string(), text))
         .collect()
 }
 

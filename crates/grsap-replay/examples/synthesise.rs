@@ -16,7 +16,6 @@ mod assets;
 mod bars;
 #[path = "support/harm_judge.rs"]
 mod harm_judge;
-#[allow(dead_code)] // gr_sap uses the rest
 #[path = "support/lab_data.rs"]
 mod lab_data;
 
