@@ -1,10 +1,13 @@
-//! What the benches share: the real model, fetched where it is not there yet, memory figures, and
-//! what the processor can do.
+//! What the benches share: the real model, fetched where it is not there yet, rows to compare, memory
+//! figures, and what the processor can do.
 
 #[allow(unreachable_pub, clippy::indexing_slicing)]
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
 mod peak;
+mod rows;
+
+pub use rows::Rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;

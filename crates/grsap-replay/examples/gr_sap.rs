@@ -22,6 +22,8 @@ mod assets;
 mod bars;
 #[path = "support/evaluation.rs"]
 mod evaluation;
+#[path = "support/harm_judge.rs"]
+mod harm_judge;
 #[path = "support/lab_data.rs"]
 mod lab_data;
 #[path = "support/stages.rs"]
@@ -29,7 +31,6 @@ mod stages;
 #[path = "support/task_data.rs"]
 mod task_data;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use serde_json::json;
 use assets::Assets;
 use bars::Bars;
 use evaluation::{Arm, Questions, answer, chats};
+use harm_judge::harm_judge;
 use lab_data::{LabData, PublicSets};
 use stages::Stages;
 use task_data::TaskData;
@@ -243,54 +245,6 @@ fn main() -> Result<()> {
         args.out.display()
     );
     Ok(())
-}
-
-/// Fits the judge of harm on replies that people have labelled, and keeps it with its held-out
-/// figures. Replies to prompts that the models are evaluated on are left out.
-fn harm_judge<'a>(
-    assets: &Assets,
-    encoder: &'a SentenceEncoder,
-    lab: &LabData,
-    out: &Path,
-    bars: &Bars,
-) -> Result<EmbeddingJudge<&'a SentenceEncoder>> {
-    let path = out.join("harm_judge.json");
-    if path.is_file() {
-        return Ok(EmbeddingJudge::load(encoder, &path)?);
-    }
-    let evaluated: BTreeSet<String> = lab
-        .eval_prompts()
-        .map(|row| normalised(&row.text))
-        .collect();
-    let labelled: Vec<LabelledExchange> = assets
-        .objective_labels()?
-        .into_iter()
-        .chain(assets.harm_labels()?)
-        .filter(|row| !evaluated.contains(&normalised(&row.prompt)))
-        .map(|row| LabelledExchange {
-            prompt: row.prompt,
-            response: row.response,
-            label: row.label >= 0.5,
-            source: row.category,
-        })
-        .collect();
-    let mut config = EmbeddingJudgeConfig {
-        target: JudgeTarget::Harm,
-        ..Default::default()
-    };
-    config.logistic.c = 1.0;
-    bars.start("fit the judge of harm", 0);
-    let judge = EmbeddingJudge::fit(encoder, &labelled, config)?;
-    bars.finish();
-    std::fs::create_dir_all(out)?;
-    judge.save(&path)?;
-    Ok(judge)
-}
-
-/// As the judge compares prompts: case and spacing do not matter.
-fn normalised(prompt: &str) -> String {
-    let words: Vec<String> = prompt.split_whitespace().map(str::to_lowercase).collect();
-    words.join(" ")
 }
 
 /// The set that plays the secret original: refusals of harmful requests in our own words, and the

@@ -29,7 +29,8 @@ pub struct Candidate {
     /// What the guard said about `response`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// What each filter measured, by its name.
+    /// What each filter measured, by its name; by its name, a dot and a word what it measured
+    /// besides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scores: BTreeMap<String, f64>,
 }
@@ -61,7 +62,7 @@ pub struct Rejected {
     pub reason: String,
     /// What the stage measured; `None` where there is nothing to measure or it was not finite.
     pub score: Option<f64>,
-    /// The candidate as the stage received it.
+    /// The candidate as the stage received it, with what the stage measured besides the score.
     pub candidate: Candidate,
 }
 

@@ -130,10 +130,11 @@ impl Extraction {
             .iter()
             .map(|domain| (domain, self.config.num_samples))
             .collect();
-        self.sample(generator, &asked, seed, progress)
+        self.sample(generator, &asked, seed, progress, &mut |_| Ok(()))
     }
 
-    /// As [`run`](Self::run), with a number of samples for each domain.
+    /// As [`run`](Self::run), with a number of samples for each domain, and with queries handed to
+    /// `as_they_come` after each call to the model.
     ///
     /// Samples are asked for in rounds, each with a seed of its own. So more samples of a domain are
     /// added to those that are there, and what one call returns stays small enough to be lost.
@@ -143,66 +144,61 @@ impl Extraction {
         asked: &[(&SafetyDomain, usize)],
         seed: u64,
         progress: &dyn Progress,
+        as_they_come: &mut dyn FnMut(&[Candidate]) -> Result<(), SynthError>,
     ) -> Result<Filtered, SynthError> {
         let batches = Batches {
             stage: STAGE,
             chunk_size: self.chunk_size,
-            progress: &PartOf(progress),
+            progress,
         };
         progress.start(STAGE, asked.iter().map(|(_, num)| num).sum());
         let prompts: Vec<Prompt> = asked
             .iter()
             .map(|(domain, _)| self.extractor.prompt(domain))
             .collect();
-        let mut completions: Vec<Vec<Completion>> = vec![Vec::new(); asked.len()];
+        let mut found = vec![Filtered::default(); asked.len()];
         let most = asked.iter().map(|(_, num)| *num).max().unwrap_or_default();
         for round in 0..most.div_ceil(ROUND) {
             let begin = round * ROUND;
             // Domains may want fewer samples in their last round than the others.
-            let mut by_num: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-            for (index, (_, num)) in asked.iter().enumerate() {
+            let mut by_num: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+            let domains = asked.iter().zip(&prompts).zip(&mut found).enumerate();
+            for (index, (((domain, num), prompt), found)) in domains {
                 if *num > begin {
-                    by_num
-                        .entry((num - begin).min(ROUND))
-                        .or_default()
-                        .push(index);
+                    let of_num = by_num.entry((num - begin).min(ROUND)).or_default();
+                    of_num.push((index, *domain, prompt, found));
                 }
             }
-            for (num, indices) in by_num {
+            for (num, mut domains) in by_num {
                 let params = self.params(num, round_seed(seed, round))?;
-                let prompts: Vec<Prompt> = indices
-                    .iter()
-                    .filter_map(|index| prompts.get(*index).cloned())
-                    .collect();
-                let generations = batches.generate(generator, &prompts, &params)?;
-                for (index, generation) in indices.into_iter().zip(generations) {
-                    if let Some(completions) = completions.get_mut(index) {
-                        completions.extend(generation.completions);
+                for chunk in domains.chunks_mut((self.chunk_size / num).max(1)) {
+                    let prompts: Vec<Prompt> = chunk
+                        .iter()
+                        .map(|(_, _, prompt, _)| (*prompt).clone())
+                        .collect();
+                    let generations = batches.generate_once(generator, &prompts, &params)?;
+                    for ((index, domain, prompt, found), generation) in
+                        chunk.iter_mut().zip(generations)
+                    {
+                        let num_before = found.kept.len();
+                        for (sample, completion) in (begin..).zip(generation.completions) {
+                            found.count("num_tokens", completion.num_tokens);
+                            let id = format!("{index:02}-{sample:04}");
+                            let of = (id.as_str(), *prompt);
+                            let written =
+                                self.finish(&batches, generator, of, completion, seed, found)?;
+                            self.sort_out(id, domain, written, found);
+                        }
+                        as_they_come(found.kept.get(num_before..).unwrap_or_default())?;
                     }
+                    progress.advance(chunk.len() * num);
                 }
             }
         }
-
         progress.finish();
-
-        let mut filtered = Filtered::default();
-        let asked = asked.iter().zip(&prompts).zip(completions);
-        for (index, (((domain, _), prompt), completions)) in asked.enumerate() {
-            for (sample, completion) in completions.into_iter().enumerate() {
-                filtered.count("num_tokens", completion.num_tokens);
-                let id = format!("{index:02}-{sample:04}");
-                let written = self.finish(
-                    &batches,
-                    generator,
-                    (&id, prompt),
-                    completion,
-                    seed,
-                    &mut filtered,
-                )?;
-                self.sort_out(id, domain, written, &mut filtered);
-            }
-        }
-        Ok(filtered)
+        let mut all = Filtered::default();
+        found.into_iter().for_each(|found| all.append(found));
+        Ok(all)
     }
 
     /// Keeps what was written, or drops it with the reason.
@@ -289,19 +285,6 @@ impl Extraction {
         let stop = self.extractor.stop();
         self.config.sampling.params(STAGE, n, stop, seed)
     }
-}
-
-/// Rounds are parts of one task.
-struct PartOf<'a>(&'a dyn Progress);
-
-impl Progress for PartOf<'_> {
-    fn start(&self, _task: &str, _total: usize) {}
-
-    fn advance(&self, units: usize) {
-        self.0.advance(units);
-    }
-
-    fn finish(&self) {}
 }
 
 struct Written {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::{Candidate, Rejected, ScoreSummary, StageReport};
+use crate::{Candidate, Rejected, StageReport};
 
 /// What a stage kept and what it dropped. Together they are what it was given.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -28,22 +28,20 @@ impl Filtered {
         *self.counts.entry(what.to_owned()).or_default() += by;
     }
 
+    /// Adds what the same stage did with the candidates that came after these.
+    pub fn append(&mut self, next: Self) {
+        self.kept.extend(next.kept);
+        self.rejected.extend(next.rejected);
+        for (what, by) in next.counts {
+            *self.counts.entry(what).or_default() += by;
+        }
+    }
+
     /// The report of the stage called `name`, over kept and dropped candidates alike.
+    ///
+    /// Scores under names like `name.more` are what the stage measured besides.
     pub fn report(&self, name: &str) -> StageReport {
-        let mut reasons = BTreeMap::new();
-        for rejected in &self.rejected {
-            *reasons.entry(rejected.reason.clone()).or_default() += 1;
-        }
-        let kept = self.kept.iter().filter_map(|c| c.scores.get(name).copied());
-        let rejected = self.rejected.iter().filter_map(|r| r.score);
-        StageReport {
-            name: name.to_owned(),
-            kept: self.kept.len(),
-            rejected: self.rejected.len(),
-            reasons,
-            counts: self.counts.clone(),
-            scores: ScoreSummary::new(kept.chain(rejected).collect()),
-            seconds: 0.0,
-        }
+        let kept = self.kept.iter().map(|candidate| &candidate.scores);
+        StageReport::new(name, kept, self.rejected.iter(), self.counts.clone())
     }
 }

@@ -78,6 +78,7 @@ mod stage_sampling;
 mod synthesis;
 mod template;
 mod with_progress;
+mod yields;
 
 pub use buffer::{BufferError, BufferInfo, Manifest, ReplayBuffer, ReplayExample};
 pub use cached_embedder::CachedEmbedder;
@@ -102,3 +103,4 @@ pub use stage_sampling::StageSampling;
 pub use synthesis::{QuotaConfig, Synthesis, SynthesisConfig, SynthesisModels};
 pub use template::{Template, TemplateError};
 pub use with_progress::WithProgress;
+pub use yields::{DomainYield, Yields};

@@ -13,6 +13,8 @@ pub struct Provenance {
     pub model_id: String,
     /// SHA-256, or another mark of content, of the files involved, by their role.
     pub hashes: BTreeMap<String, String>,
+    /// Versions of what ran the models, by name. That of grsap-synth is noted without it.
+    pub versions: BTreeMap<String, String>,
 }
 
 impl Provenance {
@@ -20,11 +22,18 @@ impl Provenance {
     pub fn new(model_id: impl Into<String>) -> Self {
         Self {
             model_id: model_id.into(),
-            hashes: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// Adds the hash of a file.
+    /// Adds the version of a library or a server.
+    #[must_use]
+    pub fn with_version(mut self, of: impl Into<String>, version: impl Into<String>) -> Self {
+        self.versions.insert(of.into(), version.into());
+        self
+    }
+
+    /// Adds the hash of a file, or of a text such as a chat template.
     #[must_use]
     pub fn with_hash(mut self, role: impl Into<String>, hash: impl Into<String>) -> Self {
         self.hashes.insert(role.into(), hash.into());

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::quantile;
+use crate::{Rejected, quantile};
 
 /// What a stage did, in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,74 @@ pub struct StageReport {
     pub counts: BTreeMap<String, usize>,
     /// The distribution of what was measured, dropped candidates included.
     pub scores: Option<ScoreSummary>,
+    /// The distributions of what was measured besides and decided nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_scores: BTreeMap<String, ScoreSummary>,
     /// Wall time. It is kept out of the serialised form, which is the same for the same seed.
     #[serde(skip)]
     pub seconds: f64,
+}
+
+impl StageReport {
+    /// What the stage called `name` did, by the scores of the candidates that it kept and by those
+    /// that it dropped.
+    pub(crate) fn new<'a>(
+        name: &str,
+        kept: impl Iterator<Item = &'a BTreeMap<String, f64>>,
+        rejected: impl Iterator<Item = &'a Rejected>,
+        counts: BTreeMap<String, usize>,
+    ) -> Self {
+        let mut report = Self {
+            name: name.to_owned(),
+            kept: 0,
+            rejected: 0,
+            reasons: BTreeMap::new(),
+            counts,
+            scores: None,
+            other_scores: BTreeMap::new(),
+            seconds: 0.0,
+        };
+        let mut scores = Vec::new();
+        let mut others: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut besides = |of: &BTreeMap<String, f64>| {
+            for (key, score) in of {
+                let other = key.strip_prefix(name).and_then(|key| key.strip_prefix('.'));
+                if let Some(other) = other {
+                    others.entry(other.to_owned()).or_default().push(*score);
+                }
+            }
+        };
+        for of in kept {
+            report.kept += 1;
+            scores.extend(of.get(name));
+            besides(of);
+        }
+        for rejected in rejected {
+            report.rejected += 1;
+            *report.reasons.entry(rejected.reason.clone()).or_default() += 1;
+            scores.extend(rejected.score);
+            besides(&rejected.candidate.scores);
+        }
+        report.scores = ScoreSummary::new(scores);
+        let summaries = others.into_iter();
+        report.other_scores = summaries
+            .filter_map(|(key, scores)| Some((key, ScoreSummary::new(scores)?)))
+            .collect();
+        report
+    }
+
+    /// Adds what the same stage did with other candidates, without scores.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.kept += next.kept;
+        self.rejected += next.rejected;
+        let add = |there: &mut BTreeMap<String, usize>, more: BTreeMap<String, usize>| {
+            for (what, by) in more {
+                *there.entry(what).or_default() += by;
+            }
+        };
+        add(&mut self.reasons, next.reasons);
+        add(&mut self.counts, next.counts);
+    }
 }
 
 /// The distribution of a score.

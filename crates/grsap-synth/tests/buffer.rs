@@ -40,6 +40,7 @@ fn buffer() -> ReplayBuffer {
         reasons: BTreeMap::from([("duplicate".into(), 1)]),
         counts: BTreeMap::new(),
         scores: None,
+        other_scores: BTreeMap::new(),
         seconds: 1.5,
     };
     let info = BufferInfo {
@@ -155,12 +156,12 @@ fn damage_is_told_precisely() {
     );
 
     let error = change(saved().path(), "manifest.json", |text| {
-        text.replace("\"format_version\": 1", "\"format_version\": 9")
+        text.replace("\"format_version\": 2", "\"format_version\": 9")
     });
     assert!(
         error
             .to_string()
-            .contains("format version 9 is not known, expected 1"),
+            .contains("format version 9 is not known, expected 2"),
         "{error}"
     );
 
@@ -171,6 +172,11 @@ fn damage_is_told_precisely() {
         error.to_string().contains("num_hard = 2, the rows say 1"),
         "{error}"
     );
+
+    let error = change(saved().path(), "manifest.json", |text| {
+        text.replace("\"seed\": 3", "\"seed\": 4")
+    });
+    assert!(matches!(error, BufferError::Checksum { .. }), "{error}");
 
     let error = change(saved().path(), "manifest.json", cut(20));
     assert!(matches!(error, BufferError::Manifest { .. }), "{error}");

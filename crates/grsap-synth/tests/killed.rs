@@ -1,7 +1,11 @@
 //! A process that is killed at random moments, and started again until it is through, leaves the
 //! bytes of one that was left alone.
+//!
+//! ```text
+//! cargo test --release -p grsap-synth --test killed -- --kills 200
+//! ```
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +16,16 @@ use std::time::{Duration, Instant};
 
 use grsap_core::mock::{MockEmbedder, MockGenerator, MockGuard, MockPerplexity};
 use grsap_core::{Prompt, SafetyDomain};
-use grsap_synth::{ReplayBuffer, Synthesis, SynthesisConfig, SynthesisModels};
+use grsap_synth::{QuotaConfig, ReplayBuffer, Synthesis, SynthesisConfig, SynthesisModels};
 use rand::Rng;
 
-/// Where the child works. Without it the test is the parent.
-const FOLDER: &str = "GRSAP_KILLED_FOLDER";
-/// How often to kill, instead of [`NUM_KILLS`].
-const KILLS: &str = "GRSAP_NUM_KILLS";
+/// The name of the only test.
+const NAME: &str = "a_killed_run_goes_on_to_the_same_bytes";
+/// Makes this program the one that is killed; the folder to work in follows.
+const FOLDER: &str = "--work-in";
+/// How often to kill; a number follows.
+const KILLS: &str = "--kills";
+/// How often where nothing is said.
 const NUM_KILLS: usize = 25;
 
 /// Queries that repeat, run off their domain or never end; a third of the answers is harmful.
@@ -31,7 +38,7 @@ fn answer(prompt: &Prompt, sample: usize) -> String {
         Some(_) if sample % 7 == 5 => "say \\".into(),
         Some(rest) => {
             let domain = rest.split('.').next().unwrap();
-            let number = sample % 23;
+            let number = sample % 61;
             format!("{domain} {domain} number{number} of{sample}\" I refused")
         }
         None if text.contains("must not be answered") && text.len().is_multiple_of(2) => {
@@ -52,6 +59,10 @@ fn run(folder: &Path) -> ReplayBuffer {
         ..Default::default()
     };
     config.extraction.num_samples = 70;
+    config.quota = Some(QuotaConfig {
+        min_queries: 30,
+        max_samples: 150,
+    });
     let models = SynthesisModels {
         generator: &MockGenerator::new(answer),
         perplexity: &MockPerplexity,
@@ -62,11 +73,11 @@ fn run(folder: &Path) -> ReplayBuffer {
     synthesis.run_in(folder, models, &()).unwrap()
 }
 
-/// This test again, in a process of its own.
+/// This program again, in a process of its own.
 fn child(folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_run_goes_on_to_the_same_bytes"])
-        .env(FOLDER, folder)
+        .arg(FOLDER)
+        .arg(folder)
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -84,13 +95,31 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-#[test]
-fn a_killed_run_goes_on_to_the_same_bytes() {
-    if let Some(folder) = std::env::var_os(FOLDER) {
-        run(Path::new(&folder));
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let after = |name: &str| {
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)
+    };
+    if let Some(folder) = after(FOLDER) {
+        run(Path::new(folder));
         return;
     }
-    let num_kills = std::env::var(KILLS).map_or(NUM_KILLS, |kills| kills.parse().unwrap());
+    // What the usual harness is asked: for a list, or for tests whose names have some text in them.
+    if args.iter().any(|arg| arg == "--list") {
+        println!("{NAME}: test");
+        return;
+    }
+    let num_kills = after(KILLS).map_or(NUM_KILLS, |number| number.parse().unwrap());
+    let is_asked_for =
+        |arg: &String| NAME.contains(arg.as_str()) || "killed".contains(arg.as_str());
+    let filter = args.first().filter(|arg| !arg.starts_with('-'));
+    if filter.is_none_or(is_asked_for) {
+        a_killed_run_goes_on_to_the_same_bytes(num_kills);
+    }
+}
+
+fn a_killed_run_goes_on_to_the_same_bytes(num_kills: usize) {
     let whole = tempfile::tempdir().unwrap();
     let start = Instant::now();
     assert!(child(whole.path()).wait().unwrap().success());
@@ -118,6 +147,8 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
             killed += 1;
         }
         assert_eq!(files(folder.path()), expected, "after {killed} kills");
+        ReplayBuffer::verify(folder.path()).unwrap();
     }
-    eprintln!("{killed} kills in {rounds} runs, each like the one of {alone:?} left alone");
+    println!("test {NAME} ... ok");
+    println!("{killed} kills in {rounds} runs, each like the one of {alone:?} left alone");
 }

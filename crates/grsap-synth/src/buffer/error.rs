@@ -57,6 +57,12 @@ pub enum BufferError {
         /// The hash of the file.
         got: String,
     },
+    /// The manifest was changed.
+    #[error("{}: the manifest was changed, its checksum is wrong", path.display())]
+    Checksum {
+        /// The manifest.
+        path: PathBuf,
+    },
     /// A count in the manifest is not that of the rows.
     #[error("{}: the manifest says {field} = {expected}, the rows say {got}", path.display())]
     Count {
@@ -68,6 +74,14 @@ pub enum BufferError {
         expected: usize,
         /// Its value by the rows.
         got: usize,
+    },
+    /// What the files say is not what they should.
+    #[error("{} is not as its manifest says: {}", folder.display(), differences.join("; "))]
+    Differs {
+        /// The buffer.
+        folder: PathBuf,
+        /// Each thing that differs.
+        differences: Vec<String>,
     },
     /// A row is marked as safe, but there is nothing to train on.
     #[error("example {id}: the {field} is blank")]

@@ -2,6 +2,7 @@ mod error;
 mod manifest;
 mod replay_buffer;
 mod replay_example;
+mod verify;
 
 pub use error::BufferError;
 pub use manifest::{BufferInfo, Manifest};

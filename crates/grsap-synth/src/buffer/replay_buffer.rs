@@ -7,11 +7,14 @@ use grsap_data::{DataError, Dataset, Record, read_jsonl, write_atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{BufferError, BufferInfo, Manifest, ReplayExample};
-use crate::{Rejected, StageReport};
+use super::manifest::num_tokens;
+use super::{BufferError, BufferInfo, Manifest, ReplayExample, verify};
+use crate::{Rejected, StageReport, Yields};
 
 const ROWS: &str = "replay.jsonl";
-const REJECTED: &str = "rejected.jsonl";
+pub(super) const REJECTED: &str = "rejected.jsonl";
+pub(super) const TABLE: &str = "yields.md";
+pub(super) const PICTURE: &str = "yields.svg";
 const MANIFEST: &str = "manifest.json";
 const TIMINGS: &str = "timings.json";
 
@@ -19,8 +22,9 @@ const TIMINGS: &str = "timings.json";
 ///
 /// As a [`Dataset`] it has the rows that are safe to train on, as records.
 ///
-/// A saved buffer is a folder of `replay.jsonl`, `rejected.jsonl`, `manifest.json` and
-/// `timings.json`. Only the last differs between two runs with the same seed.
+/// A saved buffer is a folder of `replay.jsonl`, `rejected.jsonl`, `manifest.json`, `timings.json`,
+/// and of `yields.md` and `yields.svg`, which show what became of the candidates of each domain. Only
+/// the timings (wall time, in seconds) differ between two runs with the same seed.
 ///
 /// # Examples
 ///
@@ -68,7 +72,7 @@ impl ReplayBuffer {
     ) -> Result<Self, BufferError> {
         let trainable = trainable(&examples)?;
         let num_hard = num_hard(&examples);
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format_version: Manifest::FORMAT_VERSION,
             crate_version: env!("CARGO_PKG_VERSION").to_owned(),
             provenance: info.provenance,
@@ -80,9 +84,14 @@ impl ReplayBuffer {
             num_rejected: rejected.len(),
             sha256: digest_hex(&to_jsonl("the rows", &examples)?),
             rejected_sha256: digest_hex(&to_jsonl("the dropped candidates", &rejected)?),
+            num_tokens: num_tokens(&info.stages),
             stages: info.stages,
             config: info.config,
+            extraction_prompts: info.extraction_prompts,
+            evaluation_prompts_sha256: info.evaluation_prompts_sha256,
+            checksum: String::new(),
         };
+        manifest.checksum = manifest.right_checksum()?;
         Ok(Self {
             examples,
             trainable,
@@ -118,6 +127,11 @@ impl ReplayBuffer {
         &self.manifest.stages
     }
 
+    /// What became of the candidates of each domain.
+    pub fn yields(&self) -> Yields {
+        Yields::new(self)
+    }
+
     /// Writes the buffer into `folder`, the manifest last.
     ///
     /// # Errors
@@ -132,6 +146,9 @@ impl ReplayBuffer {
         write_atomic(folder.join(ROWS), &rows)?;
         write_atomic(folder.join(REJECTED), &rejected)?;
         write_atomic(folder.join(TIMINGS), &to_json("the timings", &timings)?)?;
+        let yields = self.yields();
+        write_atomic(folder.join(TABLE), yields.to_markdown().as_bytes())?;
+        write_atomic(folder.join(PICTURE), yields.to_svg().as_bytes())?;
         write_atomic(
             folder.join(MANIFEST),
             &to_json("the manifest", &self.manifest)?,
@@ -139,8 +156,8 @@ impl ReplayBuffer {
         Ok(())
     }
 
-    /// Reads a buffer and checks it against its manifest. The dropped candidates and the timings
-    /// may have been removed.
+    /// Reads a buffer and checks it against its manifest. All but the rows and the manifest may have
+    /// been removed.
     ///
     /// # Errors
     ///
@@ -175,6 +192,9 @@ impl ReplayBuffer {
         } else {
             Vec::new()
         };
+        if manifest.checksum != manifest.right_checksum()? {
+            return Err(BufferError::Checksum { path });
+        }
         if let Ok(text) = fs::read(folder.join(TIMINGS)) {
             let timings: BTreeMap<String, f64> = serde_json::from_slice(&text).unwrap_or_default();
             for stage in &mut manifest.stages {
@@ -186,6 +206,30 @@ impl ReplayBuffer {
             trainable,
             rejected,
             manifest,
+        })
+    }
+}
+
+impl ReplayBuffer {
+    /// Reads a buffer and checks all of it: that every file is there and has the bytes that the
+    /// manifest says, and that the counts, reasons and distributions of scores of every stage are
+    /// those of the rows and of the dropped candidates. Only tokens and times cannot be counted again.
+    ///
+    /// [`Synthesis::verify`](crate::Synthesis::verify) also compares settings, models and prompts.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and [`BufferError::Differs`] lists what differs.
+    pub fn verify(folder: impl AsRef<Path>) -> Result<Self, BufferError> {
+        let folder = folder.as_ref();
+        let buffer = Self::load(folder)?;
+        let differences = verify::differences(&buffer, folder)?;
+        if differences.is_empty() {
+            return Ok(buffer);
+        }
+        Err(BufferError::Differs {
+            folder: folder.into(),
+            differences,
         })
     }
 }

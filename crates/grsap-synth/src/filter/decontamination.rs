@@ -3,8 +3,9 @@ use std::collections::HashSet;
 use grsap_core::Embedder;
 use serde::{Deserialize, Serialize};
 
-use super::embeddings::{Embeddings, nearest};
+use super::embeddings::Embeddings;
 use super::refusal_shape::words;
+use super::similarity::{BLOCK, nearest};
 use super::traits::in_range;
 use super::{Filter, FilterError};
 use crate::{Candidate, Filtered, Rejected};
@@ -34,6 +35,9 @@ impl DecontaminationConfig {
 
 /// Drops queries that are in an evaluation set, word for word or nearly.
 ///
+/// The search is exact. Memory is needed for the embeddings of the evaluation set and for a block of
+/// queries at a time.
+///
 /// # Examples
 ///
 /// ```
@@ -49,7 +53,7 @@ impl DecontaminationConfig {
 pub struct Decontamination<E> {
     embedder: E,
     texts: HashSet<String>,
-    rows: Vec<f32>,
+    rows: Embeddings,
     config: DecontaminationConfig,
 }
 
@@ -66,13 +70,11 @@ impl<E: Embedder> Decontamination<E> {
     ) -> Result<Self, FilterError> {
         config.check()?;
         let prompts: Vec<&str> = evaluation_prompts.iter().map(AsRef::as_ref).collect();
-        let embeddings = Embeddings::new(&embedder, &prompts, |index| {
-            format!("evaluation prompt {index}")
-        })?;
-        let rows = embeddings.rows().flatten().copied().collect();
         Ok(Self {
+            rows: Embeddings::new(&embedder, &prompts, |index| {
+                format!("evaluation prompt {index}")
+            })?,
             texts: prompts.into_iter().map(words).collect(),
-            rows,
             embedder,
             config,
         })
@@ -88,25 +90,24 @@ impl<E: Embedder> Filter for Decontamination<E> {
         if self.texts.is_empty() {
             return Ok(Filtered::new(candidates, Vec::new()));
         }
-        let embeddings = Embeddings::queries(&self.embedder, &candidates)?;
-        let scores: Vec<Option<f64>> = embeddings
-            .rows()
-            .map(|row| nearest(row, &self.rows).map(f64::from))
-            .collect();
+        let mut scores = Vec::with_capacity(candidates.len());
+        for block in candidates.chunks(BLOCK) {
+            let block = Embeddings::queries(&self.embedder, block)?;
+            scores.extend(nearest(block.values(), self.rows.values(), block.dim())?);
+        }
         let mut filtered = Filtered::default();
         for (mut candidate, score) in candidates.into_iter().zip(scores) {
+            let score = f64::from(score);
             let reason = if self.texts.contains(&words(&candidate.query)) {
                 "exact_match"
-            } else if score.is_some_and(|score| score > self.config.max_cosine) {
+            } else if score > self.config.max_cosine {
                 "near_match"
             } else {
-                if let Some(score) = score {
-                    candidate.scores.insert(NAME.to_owned(), score);
-                }
+                candidate.scores.insert(NAME.to_owned(), score);
                 filtered.kept.push(candidate);
                 continue;
             };
-            let rejected = Rejected::new(NAME, reason, score, candidate);
+            let rejected = Rejected::new(NAME, reason, Some(score), candidate);
             filtered.rejected.push(rejected);
         }
         Ok(filtered)

@@ -1,6 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use grsap_core::Embedder;
+use grsap_core::{Embedder, SafetyDomain};
 use serde::{Deserialize, Serialize};
 
 use super::embeddings::{Embeddings, dot};
@@ -8,13 +8,17 @@ use super::{Filter, FilterError, Threshold};
 use crate::{Candidate, Filtered, Rejected, Template};
 
 const NAME: &str = "domain_relevance";
+const OTHER: &str = "domain_relevance.other";
 
 /// Settings of [`DomainRelevance`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DomainRelevanceConfig {
-    /// The text that queries are compared with; `{domain}` must occur in it.
+    /// The text that queries are compared with; `{domain}`, the name, or `{description}` must
+    /// occur in it. A domain without a description is described by its name.
     pub domain_text: String,
+    /// A second text. How similar queries are to it is reported beside the first and decides nothing.
+    pub other_text: Option<String>,
     /// The least cosine that is kept.
     pub threshold: Threshold,
 }
@@ -25,21 +29,44 @@ impl Default for DomainRelevanceConfig {
     fn default() -> Self {
         Self {
             domain_text: "{domain}".into(),
+            other_text: Some("{description}".into()),
             threshold: Threshold::Value(0.5),
         }
     }
 }
 
 impl DomainRelevanceConfig {
+    /// Queries are compared with the descriptions of the domains, and with the names for the report.
+    pub fn descriptions(threshold: Threshold) -> Self {
+        Self {
+            domain_text: "{description}".into(),
+            other_text: Some("{domain}".into()),
+            threshold,
+        }
+    }
+
     /// Checks the threshold too.
-    pub(crate) fn template(&self) -> Result<Template, FilterError> {
+    pub(crate) fn templates(&self) -> Result<(Template, Option<Template>), FilterError> {
         self.threshold.check("threshold")?;
-        let template = Template::new("domain_text", &self.domain_text, &["domain"])?;
-        Ok(template.require("domain_text", "domain")?)
+        let read = |field, text: &str| {
+            let template = Template::new(field, text, &["domain", "description"])?;
+            if template.has("description") {
+                return Ok::<_, FilterError>(template);
+            }
+            Ok(template.require(field, "domain")?)
+        };
+        let other = self.other_text.as_deref();
+        Ok((
+            read("domain_text", &self.domain_text)?,
+            other.map(|text| read("other_text", text)).transpose()?,
+        ))
     }
 }
 
 /// Drops queries that have little to do with the domain that was asked for.
+///
+/// A query's score is its cosine with a text about its domain: the name, as in the paper, or a
+/// description of what belongs to it.
 ///
 /// # Examples
 ///
@@ -60,21 +87,71 @@ impl DomainRelevanceConfig {
 pub struct DomainRelevance<E> {
     embedder: E,
     domain_text: Template,
+    other_text: Option<Template>,
     threshold: Threshold,
+    descriptions: HashMap<String, String>,
 }
 
 impl<E: Embedder> DomainRelevance<E> {
-    /// A filter that compares with `embedder`.
+    /// A filter that compares with `embedder`. The descriptions are those of
+    /// [`SafetyDomain::all`].
     ///
     /// # Errors
     ///
     /// [`FilterError`] names the setting that cannot be used.
     pub fn new(embedder: E, config: DomainRelevanceConfig) -> Result<Self, FilterError> {
-        Ok(Self {
+        let (domain_text, other_text) = config.templates()?;
+        let filter = Self {
             embedder,
-            domain_text: config.template()?,
+            domain_text,
+            other_text,
             threshold: config.threshold,
-        })
+            descriptions: HashMap::new(),
+        };
+        Ok(filter.with_domains(&SafetyDomain::all()))
+    }
+
+    /// Takes the descriptions from `domains`.
+    #[must_use]
+    pub fn with_domains(mut self, domains: &[SafetyDomain]) -> Self {
+        let described = domains.iter().filter_map(|domain| {
+            let description = domain.description.clone()?;
+            Some((domain.name.clone(), description))
+        });
+        self.descriptions = described.collect();
+        self
+    }
+
+    /// How similar each query is to `text` with its own domain filled in.
+    fn cosines(
+        &self,
+        candidates: &[Candidate],
+        queries: &Embeddings,
+        text: &Template,
+    ) -> Result<Vec<f64>, FilterError> {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut names: Vec<&str> = Vec::new();
+        for candidate in candidates {
+            numbers.entry(&candidate.domain).or_insert_with(|| {
+                names.push(&candidate.domain);
+                names.len() - 1
+            });
+        }
+        let texts = names.iter().map(|name| {
+            let description = self.descriptions.get(*name).map_or(*name, String::as_str);
+            text.fill(&[("domain", name), ("description", description)])
+        });
+        let texts: Vec<String> = texts.collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let domains = Embeddings::new(&self.embedder, &texts, |index| {
+            format!("domain {}", names.get(index).unwrap_or(&""))
+        })?;
+        let pairs = candidates.iter().zip(queries.rows());
+        let cosines = pairs.map(|(candidate, row)| {
+            let number = numbers.get(candidate.domain.as_str()).copied();
+            f64::from(dot(row, domains.row(number.unwrap_or_default())))
+        });
+        Ok(cosines.collect())
     }
 }
 
@@ -83,31 +160,15 @@ impl<E: Embedder> Filter for DomainRelevance<E> {
         NAME
     }
 
-    fn apply(&self, candidates: Vec<Candidate>) -> Result<Filtered, FilterError> {
-        let embeddings = Embeddings::queries(&self.embedder, &candidates)?;
-        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-        for candidate in &candidates {
-            let next = numbers.len();
-            numbers.entry(&candidate.domain).or_insert(next);
+    fn apply(&self, mut candidates: Vec<Candidate>) -> Result<Filtered, FilterError> {
+        let queries = Embeddings::queries(&self.embedder, &candidates)?;
+        let scores = self.cosines(&candidates, &queries, &self.domain_text)?;
+        if let Some(text) = &self.other_text {
+            let others = self.cosines(&candidates, &queries, text)?;
+            for (candidate, other) in candidates.iter_mut().zip(others) {
+                candidate.scores.insert(OTHER.to_owned(), other);
+            }
         }
-        let mut names: Vec<(&str, usize)> = numbers.iter().map(|(k, v)| (*k, *v)).collect();
-        names.sort_by_key(|(_, number)| *number);
-        let texts: Vec<String> = names
-            .iter()
-            .map(|(name, _)| self.domain_text.fill(&[("domain", name)]))
-            .collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let domains = Embeddings::new(&self.embedder, &texts, |index| {
-            format!("domain {}", names.get(index).map_or("", |(name, _)| name))
-        })?;
-        let scores: Vec<f64> = candidates
-            .iter()
-            .zip(embeddings.rows())
-            .map(|(candidate, row)| {
-                let number = numbers.get(candidate.domain.as_str()).copied();
-                f64::from(dot(row, domains.row(number.unwrap_or_default())))
-            })
-            .collect();
 
         let least = self.threshold.least(&scores);
         let mut filtered = Filtered::default();
@@ -163,6 +224,42 @@ mod tests {
     }
 
     #[test]
+    fn a_description_takes_the_place_of_the_name_and_both_are_reported() {
+        let domains = [SafetyDomain::new("theft").with_description("robbing a shop")];
+        let candidates = || {
+            vec![
+                Candidate::new("0", "theft", "theft"),
+                Candidate::new("1", "theft", "robbing a shop"),
+                Candidate::new("2", "weapons", "weapons"),
+            ]
+        };
+        let apply = |config| {
+            let filter = DomainRelevance::new(MockEmbedder::new(4096), config).unwrap();
+            filter.with_domains(&domains).apply(candidates()).unwrap()
+        };
+        let ids =
+            |out: &Filtered| -> Vec<String> { out.kept.iter().map(|c| c.id.clone()).collect() };
+        let by_name = apply(DomainRelevanceConfig::default());
+        assert_eq!(ids(&by_name), ["0", "2"]);
+        let described = apply(DomainRelevanceConfig::descriptions(Threshold::Value(0.5)));
+        assert_eq!(
+            ids(&described),
+            ["1", "2"],
+            "without one, the name describes"
+        );
+        // What decides in one is reported beside in the other, of dropped candidates too.
+        let (by_name, described) = (by_name.report(NAME), described.report(NAME));
+        assert_eq!(by_name.scores, described.other_scores.get("other").copied());
+        assert_eq!(described.scores, by_name.other_scores.get("other").copied());
+        assert_eq!(by_name.scores.unwrap().num_scored, 3);
+        let none = apply(DomainRelevanceConfig {
+            other_text: None,
+            ..Default::default()
+        });
+        assert!(none.report(NAME).other_scores.is_empty());
+    }
+
+    #[test]
     fn settings_are_checked() {
         for (threshold, text) in [
             (Threshold::Value(1.5), "{domain}"),
@@ -172,6 +269,7 @@ mod tests {
             let config = DomainRelevanceConfig {
                 domain_text: text.into(),
                 threshold,
+                ..Default::default()
             };
             assert!(DomainRelevance::new(MockEmbedder::new(8), config).is_err());
         }

@@ -16,12 +16,11 @@ impl Embeddings {
         texts: &[&str],
         name: impl Fn(usize) -> String,
     ) -> Result<Self, FilterError> {
-        let dim = embedder.dim();
-        if texts.is_empty() || dim == 0 {
-            return Ok(Self {
-                dim: dim.max(1),
-                values: Vec::new(),
-            });
+        // Rows of no values could not be told apart.
+        let dim = embedder.dim().max(1);
+        if texts.is_empty() {
+            let values = Vec::new();
+            return Ok(Self { dim, values });
         }
         let values = embedder.embed(texts)?;
         if values.len() != texts.len() * dim {
@@ -60,6 +59,11 @@ impl Embeddings {
         self.values.chunks_exact(self.dim)
     }
 
+    /// The values of one row after the other.
+    pub(super) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     pub(super) fn dim(&self) -> usize {
         self.dim
     }
@@ -89,14 +93,6 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     sums.iter().sum::<f32>() + tail
-}
-
-/// The greatest dot product of `row` with a row of `others`; `None` when there are none.
-pub(super) fn nearest(row: &[f32], others: &[f32]) -> Option<f32> {
-    others
-        .chunks_exact(row.len().max(1))
-        .map(|other| dot(row, other))
-        .max_by(f32::total_cmp)
 }
 
 #[cfg(test)]

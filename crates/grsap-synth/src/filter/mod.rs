@@ -4,6 +4,7 @@ mod embeddings;
 mod perplexity_band;
 mod refusal_shape;
 mod semantic_dedup;
+mod similarity;
 mod threshold;
 mod traits;
 

@@ -95,7 +95,7 @@ impl SynthesisConfig {
             config.check().map_err(named("dedup"))?;
         }
         if let Some(config) = &self.domain_relevance {
-            config.template().map_err(named("domain_relevance"))?;
+            config.templates().map_err(named("domain_relevance"))?;
         }
         if let Some(config) = &self.decontamination {
             config.check().map_err(named("decontamination"))?;

@@ -1,5 +1,5 @@
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,8 @@ struct State {
     lines: Vec<(u64, usize)>,
     /// Where each result is: the call, and the position in it.
     places: HashMap<String, (usize, usize)>,
+    /// Results whose share of the time is counted.
+    timed: HashSet<(usize, usize)>,
     /// The call that was read last: results are mostly asked for in the order of the file.
     last: Option<(usize, Call)>,
 }
@@ -66,6 +68,7 @@ impl Journal {
                 end: 0,
                 lines: Vec::new(),
                 places: HashMap::new(),
+                timed: HashSet::new(),
                 last: None,
             }),
             recalled_seconds: Cell::new(0.0),
@@ -134,49 +137,44 @@ impl Journal {
         E: From<ModelError>,
     {
         let failed = |source: io::Error| E::from(ModelError::backend("the journal failed", source));
-        let mut state = self.state.borrow_mut();
-        let mut seen = std::collections::HashSet::new();
+        // Given back before the call: a decorator may lie around another one with the same journal.
+        let state = self.state.borrow_mut();
+        let mut seen = HashSet::new();
         let new: Vec<usize> = keys
             .iter()
             .enumerate()
             .filter(|(_, key)| !state.places.contains_key(*key) && seen.insert(*key))
             .map(|(position, _)| position)
             .collect();
-        // A decorator may lie around another one with the same journal.
         drop(state);
-        let mut called = 0.0;
         if !new.is_empty() {
             let start = Instant::now();
             let results = call(&new)?;
             if results.len() != new.len() || !results.iter().all(&is_whole) {
                 return Ok(results);
             }
-            called = start.elapsed().as_secs_f64();
-            state = self.state.borrow_mut();
+            let seconds = start.elapsed().as_secs_f64();
             let keys = new.iter().filter_map(|position| keys.get(*position));
+            let mut state = self.state.borrow_mut();
             state
-                .record(keys.cloned().collect(), &results, called)
+                .record(keys.cloned().collect(), &results, seconds)
                 .map_err(failed)?;
-        } else {
-            state = self.state.borrow_mut();
         }
-        let mut seconds = 0.0;
+        let mut state = self.state.borrow_mut();
         let mut results = Vec::with_capacity(keys.len());
         for key in keys {
-            let (result, share) = state.recall(key).map_err(failed)?;
-            seconds += share;
+            let (result, seconds) = state.recall(key).map_err(failed)?;
+            self.recalled_seconds
+                .set(self.recalled_seconds.get() + seconds);
             results.push(result);
         }
-        let recalled = (seconds - called).max(0.0);
-        self.recalled_seconds
-            .set(self.recalled_seconds.get() + recalled);
         Ok(results)
     }
 
-    /// How long the calls took, in earlier runs too, whose results were taken from the journal
-    /// since this was asked last.
-    pub(super) fn take_recalled_seconds(&self) -> f64 {
-        self.recalled_seconds.replace(0.0)
+    /// How long the calls of earlier runs took whose results were taken from the journal in this
+    /// one. However often a result is taken, its time counts once.
+    pub(super) fn recalled_seconds(&self) -> f64 {
+        self.recalled_seconds.get()
     }
 }
 
@@ -258,12 +256,16 @@ impl State {
             values: values?,
         };
         let line = self.append(&serde_json::to_value(&call)?)?;
+        // Its time passes in this run and is counted there.
+        let index = self.lines.len();
+        self.timed
+            .extend((0..call.keys.len()).map(|position| (index, position)));
         self.remember(line, call.keys.clone());
         self.last = Some((self.lines.len() - 1, call));
         Ok(())
     }
 
-    /// A result, and its share of the time that its call took.
+    /// A result, and its share of the time that its call took if that is not counted yet.
     fn recall<T: DeserializeOwned>(&mut self, key: &str) -> io::Result<(T, f64)> {
         let lost = || io::Error::new(io::ErrorKind::InvalidData, "a line was changed meanwhile");
         let (call, position) = *self.places.get(key).ok_or_else(lost)?;
@@ -273,9 +275,13 @@ impl State {
             let read = serde_json::from_value(parse(&line).ok_or_else(lost)?)?;
             self.last = Some((call, read));
         }
-        let (_, call) = self.last.as_ref().ok_or_else(lost)?;
+        let (index, call) = self.last.as_ref().ok_or_else(lost)?;
         let value = call.values.get(position).ok_or_else(lost)?;
-        let share = call.seconds / call.values.len().max(1) as f64;
+        let share = if self.timed.insert((*index, position)) {
+            call.seconds / call.values.len().max(1) as f64
+        } else {
+            0.0
+        };
         Ok((T::deserialize(value)?, share))
     }
 

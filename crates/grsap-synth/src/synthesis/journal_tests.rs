@@ -45,11 +45,15 @@ fn only_what_is_new_is_asked_for_and_once() {
         assert_eq!((results, asked), (vec![1, 4, 4, 9], vec![1, 2, 3]));
         let (results, asked) = squares(&journal, &[3, 5, 1]);
         assert_eq!((results, asked), (vec![9, 25, 1], vec![5]));
-        assert!(journal.take_recalled_seconds() >= 0.0);
+        assert_eq!(journal.recalled_seconds(), 0.0, "all of it was called now");
     }
     let again = Journal::open(&path, &identity(1)).unwrap();
     let (results, asked) = squares(&again, &[5, 4, 2]);
     assert_eq!((results, asked), (vec![25, 16, 4], vec![4]));
+    let seconds = again.recalled_seconds();
+    assert!(seconds > 0.0);
+    squares(&again, &[5, 4, 2]);
+    assert_eq!(again.recalled_seconds(), seconds, "time is counted once");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 mod config;
 mod first_difference;
+mod flow;
 mod journal;
 mod journaled;
 mod pipeline;
 mod quota;
+mod stages;
 
 pub use config::SynthesisConfig;
 pub use pipeline::{Synthesis, SynthesisModels};

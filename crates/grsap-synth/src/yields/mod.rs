@@ -1,0 +1,6 @@
+mod picture;
+mod table;
+#[allow(clippy::module_inception)]
+mod yields;
+
+pub use yields::{DomainYield, Yields};
