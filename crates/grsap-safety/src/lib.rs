@@ -6,7 +6,7 @@
 //!   ([`EmbeddingJudge`]); [`CombinedGuard`], [`MajorityVote`] and [`CoherentGuard`] join them.
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
 //!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
-//! * A [`Report`] puts the arms of an experiment into JSON, Markdown, SVG and a terminal table.
+//! * A [`Report`] puts the arms of an experiment into HTML, JSON, Markdown, SVG and a terminal table.
 //!
 //! ```
 //! use grsap_core::{Exchange, Guard};
@@ -84,7 +84,11 @@ pub use metric_error::MetricError;
 pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
 pub use model_guard::ModelGuard;
 pub use platt::PlattScaling;
-pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, SynthesisReport};
+pub use report::{
+    ArmAnswers, ArmReport, Decision, DomainReport, Flip, FlippedAnswer, JudgeReport, Outcome,
+    PairedTest, Reason, Report, ReportError, RunProvenance, StageReport, SynthesisReport,
+    TrainingPoint,
+};
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
 pub use shield_gemma::ShieldGemma;
