@@ -40,7 +40,7 @@ const measure = () => {
         if (x.left < y.right - 1 && y.left < x.right - 1 && x.top < y.bottom - 4 && y.top < x.bottom - 4)
           upon.push(a + " / " + b);
   }
-  const shown = [...document.querySelectorAll(".hidden-flips article")].filter(a => a.getClientRects().length);
+  const shown = [...document.querySelectorAll(".hidden-flips article")].filter(a => a.checkVisibility());
   return {
     width: innerWidth, scrollWidth: root.scrollWidth, height: root.scrollHeight, beyond, small, upon,
     num_shown: shown.length, num_h1: document.querySelectorAll("h1").length, title: document.title,
@@ -52,10 +52,7 @@ const measure = () => {
 const before = measure();
 for (const details of document.querySelectorAll("details")) details.open = true;
 const after = measure();
-const result = document.createElement("pre");
-result.id = "measured";
-result.textContent = JSON.stringify({ before, after });
-document.body.append(result);
+parent.postMessage(JSON.stringify({ before, after }), "*");
 "##;
 
 fn chromium() -> PathBuf {
@@ -70,6 +67,19 @@ fn chromium() -> PathBuf {
         .flat_map(|folder| names.map(|name| folder.join(name)))
         .find(|program| program.is_file());
     found.unwrap_or_else(|| panic!("this test needs Chromium: apt-get install chromium"))
+}
+
+/// No window is narrower than this, so a phone is a frame in a window.
+const MIN_WINDOW: u32 = 500;
+
+/// A page around `report`, of the width that is asked for; it writes down what it is told.
+fn framed(report: &str, width: u32, height: u32) -> String {
+    format!(
+        r##"<!DOCTYPE html><html><body style="margin:0;background:#999"><pre id="measured"></pre>
+<script>onmessage = message => document.querySelector("pre").textContent = message.data</script>
+<iframe src="{report}" style="position:absolute;left:0;top:0;border:0;width:{width}px;height:{height}px"></iframe>
+</body></html>"##
+    )
 }
 
 /// Runs Chromium on a page and returns what it prints.
@@ -87,7 +97,8 @@ fn browse(folder: &Path, page: &Path, width: u32, height: u32, arguments: &[Stri
             "--force-device-scale-factor=1",
             "--no-first-run",
         ])
-        .arg(format!("--window-size={width},{height}"))
+        .arg(format!("--window-size={},{height}", width.max(MIN_WINDOW)))
+        .arg("--virtual-time-budget=4000")
         .arg(format!(
             "--user-data-dir={}",
             folder.join("profile").display()
@@ -110,8 +121,9 @@ fn measure(folder: &Path, report: &Report, width: u32) -> (Value, Value) {
     // The page's own policy would stop our script, too.
     let measured = [&html[..start], &html[end..]].concat();
     let measured = measured.replace("</body>", &format!("<script>{MEASURE}</script></body>"));
-    let page = folder.join("measured.html");
-    fs::write(&page, measured).unwrap();
+    fs::write(folder.join("measured.html"), measured).unwrap();
+    let page = folder.join("frame.html");
+    fs::write(&page, framed("measured.html", width, 900)).unwrap();
     let dom = browse(folder, &page, width, 900, &["--dump-dom".into()]);
     let json = dom.split("<pre id=\"measured\">").nth(1).unwrap();
     let json = json.split("</pre>").next().unwrap();
@@ -135,7 +147,7 @@ fn check_layout(measured: &Value, width: u32, what: &str) {
     assert_eq!(measured["first"], "verdict", "{what}");
     assert_eq!(measured["num_h1"], 1, "{what}");
     assert_eq!(measured["num_scripts"], 1, "{what}: ours alone");
-    assert_eq!(measured["sections"], 10, "{what}");
+    assert_eq!(measured["sections"], 11, "{what}");
 }
 
 /// Width and height of a PNG.
@@ -156,6 +168,7 @@ fn check(name: &str, report: &Report) {
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("report.html");
     fs::write(&page, report.to_html()).unwrap();
+    fs::copy(&page, pictures().join(format!("{name}.html"))).unwrap();
     for width in WIDTHS {
         let what = format!("{name} at {width}");
         let (before, after) = measure(folder.path(), report, width);
@@ -174,9 +187,11 @@ fn check(name: &str, report: &Report) {
             .unwrap()
             .min(16_000);
         let screenshot = format!("--screenshot={}", picture.display());
-        browse(folder.path(), &page, width, height, &[screenshot]);
+        let frame = folder.path().join("frame.html");
+        fs::write(&frame, framed("report.html", width, height)).unwrap();
+        browse(folder.path(), &frame, width, height, &[screenshot]);
         let png = fs::read(&picture).unwrap();
-        assert_eq!(size(&png), (width, height), "{what}");
+        assert_eq!(size(&png), (width.max(MIN_WINDOW), height), "{what}");
         // A blank page of this size is a few kilobytes.
         assert!(png.len() > 60_000, "{what}: {} bytes", png.len());
     }

@@ -6,6 +6,7 @@
 //!   ([`EmbeddingJudge`]); [`CombinedGuard`], [`MajorityVote`] and [`CoherentGuard`] join them.
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
 //!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
+//! * An [`Evaluation`] asks a model, or every checkpoint of a run, and measures all of these.
 //! * A [`Report`] puts the arms of an experiment into HTML, JSON, Markdown, SVG and a terminal table.
 //!
 //! ```
@@ -31,6 +32,7 @@ mod confusion;
 mod cross_validation;
 mod embedding_judge;
 mod estimate;
+mod evaluation;
 mod guard_answers;
 mod guard_format;
 mod guard_reasoner;
@@ -66,6 +68,9 @@ pub use embedding_judge::{
     EmbeddedText, EmbeddingJudge, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange,
 };
 pub use estimate::{Estimate, IntervalMethod};
+pub use evaluation::{
+    Evaluation, EvaluationError, TaskQuestions, TrainingCheckpoint, domain_reports,
+};
 pub use guard_answers::GuardAnswers;
 pub use guard_format::GuardFormat;
 pub use guard_reasoner::GuardReasoner;

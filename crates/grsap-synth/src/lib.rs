@@ -60,6 +60,7 @@
 
 mod batch;
 mod buffer;
+mod cached;
 mod cached_embedder;
 mod candidate;
 mod error;
@@ -80,6 +81,7 @@ mod template;
 mod with_progress;
 
 pub use buffer::{BufferError, BufferInfo, Manifest, ReplayBuffer, ReplayExample};
+pub use cached::{AnswerCache, Cached};
 pub use cached_embedder::CachedEmbedder;
 pub use candidate::{Candidate, Rejected};
 pub use error::SynthError;

@@ -5,7 +5,7 @@ use super::markup::Markup;
 use super::palette::colour;
 use super::table::{Column, measured};
 
-const WIDTH: f64 = 480.0;
+const WIDTH: f64 = 420.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 14.0;
@@ -43,12 +43,9 @@ pub(super) fn render(points: &[TrainingPoint], alone: bool) -> Markup {
     for (index, column) in columns.iter().enumerate() {
         series(&mut svg, &scale, points, *column, index, columns.len());
         let y = legend_top + LEGEND_ROW * index as f64;
-        line(&mut svg, index, &[(LEFT, y), (LEFT + 44.0, y)]);
-        marker(&mut svg, index, LEFT + 22.0, y);
-        svg.raw("<text x=\"")
-            .at(LEFT + 56.0)
-            .raw("\" y=\"")
-            .at(y + 4.5);
+        line(&mut svg, index, &[(6.0, y), (50.0, y)]);
+        marker(&mut svg, index, 28.0, y);
+        svg.raw("<text x=\"").at(60.0).raw("\" y=\"").at(y + 4.5);
         svg.raw("\" font-size=\"14\" fill=\"#1a1a1a\">");
         svg.text(column.name).raw(" <tspan fill=\"#555555\">(");
         svg.text(column.of).raw("; ").text(column.direction());

@@ -184,7 +184,9 @@ pub(super) fn certificate_summary(report: &FitReport, threshold: Option<f64>) ->
         report.brier,
     );
     if let Some(threshold) = threshold {
-        text.push_str(&format!(" It says yes from {threshold:.3} on."));
+        text.push_str(&format!(
+            " It says yes from a probability of {threshold:.3} on."
+        ));
     }
     text
 }

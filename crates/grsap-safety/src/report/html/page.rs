@@ -11,6 +11,7 @@ pub(in super::super) fn render(report: &Report) -> String {
         ("figures", "Figures", figures(report)),
         ("charts", "Charts", charts(report)),
         ("domains", "By domain", by_domain(report)),
+        ("samples", "Samples", samples(report)),
         ("training", "Over training", over_training(report)),
         ("paired", "Paired tests", paired(report)),
         ("flips", "Where models differ", flips(report)),
@@ -75,7 +76,7 @@ fn decision(decision: Option<&Decision>) -> Markup {
             page.raw("<li class=\"").raw(reason.outcome.as_str());
             page.raw("\">").append(&sign(reason.outcome));
             page.raw(" <span><b>").raw(reason.outcome.as_str());
-            page.raw("</b> ").text(&reason.text).raw("</span></li>\n");
+            page.raw(":</b> ").text(&reason.text).raw("</span></li>\n");
         }
         page.raw("</ul>\n");
     }
@@ -104,10 +105,15 @@ fn figures(report: &Report) -> Markup {
     }
     page.append(&table(&rows(report)));
     page.raw("<p class=\"aside\">In brackets: the 95% interval. Refusal, harmful and incoherent: of the responses to harmful prompts. Over-refusal: of the responses to benign prompts.</p>\n");
+    page
+}
+
+fn samples(report: &Report) -> Markup {
+    let mut page = Markup::default();
     let samples = tables::samples(report);
     if samples.len() > 1 {
-        page.raw("<h3>Samples scored</h3>\n")
-            .append(&table(&samples));
+        page.append(&table(&samples));
+        page.raw("<p class=\"aside\">How many samples each figure was scored on.</p>\n");
     }
     let further = tables::further_figures(report);
     if !further.is_empty() {

@@ -17,7 +17,8 @@ pub(super) fn table(rows: &Table) -> Markup {
         page.raw("<tr>");
         for (index, (cell, name)) in row.iter().zip(heading).enumerate() {
             if index == 0 {
-                page.raw("<th scope=\"row\">").text(cell).raw("</th>");
+                page.raw("<th scope=\"row\" data-label=\"").text(name);
+                page.raw("\">").text(cell).raw("</th>");
                 continue;
             }
             page.raw("<td data-label=\"").text(name).raw("\">");
