@@ -8,4 +8,13 @@ macro_rules! compile {
         struct $name;
     )*};
 }
-compile!(Report: "report.md", OverTraining: "over-training.md");
+compile!(
+    Extractor: "extractor.md",
+    Generators: "generator.md",
+    Gsm8k: "gsm8k.md",
+    Guards: "guard.md",
+    OverTraining: "over-training.md",
+    Peft: "peft.md",
+    Report: "report.md",
+    Resume: "resume.md"
+);
