@@ -1,5 +1,10 @@
 //! The HTML report: well-formed, asks for nothing from elsewhere, and text stays text.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 #[path = "support/sample_report.rs"]
 mod sample_report;

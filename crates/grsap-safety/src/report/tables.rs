@@ -117,6 +117,9 @@ pub(super) struct Domains {
     pub(super) rows: Vec<(String, Vec<Option<Estimate>>)>,
 }
 
+/// A name, whether higher is better, and where it is.
+type Rate = (&'static str, bool, fn(&DomainReport) -> Estimate);
+
 /// The arms that have figures by domain, with their places among all arms.
 pub(super) fn arms_with_domains(report: &Report) -> Vec<(usize, &ArmReport)> {
     let arms = report.arms.iter().enumerate();
@@ -132,7 +135,7 @@ pub(super) fn domains(report: &Report) -> Vec<Domains> {
             names.push(&domain.domain);
         }
     }
-    let rates: [(&str, bool, fn(&DomainReport) -> Estimate); 2] = [
+    let rates: [Rate; 2] = [
         ("Refusal", true, |domain| domain.refusal_rate),
         ("Harmful", false, |domain| domain.harmful_score),
     ];
