@@ -1,4 +1,5 @@
-//! What end-to-end tests share.
+//! What end-to-end tests share, and the book's code, which is compiled as doc tests. The tests are in
+//! `tests/tests/`.
 
 use std::path::PathBuf;
 
@@ -20,3 +21,21 @@ pub fn example(name: &str) -> PathBuf {
     );
     path
 }
+
+macro_rules! compile {
+    ($($name:ident: $page:literal),*) => {$(
+        #[cfg(doctest)]
+        #[doc = include_str!(concat!("../../docs/src/cookbook/", $page))]
+        struct $name;
+    )*};
+}
+compile!(
+    Extractor: "extractor.md",
+    Generators: "generator.md",
+    Gsm8k: "gsm8k.md",
+    Guards: "guard.md",
+    OverTraining: "over-training.md",
+    Peft: "peft.md",
+    Report: "report.md",
+    Resume: "resume.md"
+);

@@ -36,6 +36,12 @@ fn finish(out: &Path) -> Value {
         serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
     // Times differ from run to run.
     report.as_object_mut().unwrap().remove("seconds").unwrap();
+    // The command names the folder.
+    let provenance = report["provenance"].as_object_mut().unwrap();
+    let command = provenance.remove("command").unwrap();
+    assert!(command.as_str().unwrap().contains("--quick"), "{command}");
+    let html = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(html.contains("id=\"verdict\"") && html.ends_with("</html>\n"));
     report
 }
 
@@ -91,6 +97,10 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_report() {
             assert!(counts[0] > 0, "{figure}");
         }
     }
+    for part in ["decision", "judges", "flips"] {
+        assert!(!whole[part].is_null(), "{part}: {whole}");
+    }
+    assert!(!whole["arms"][4]["by_domain"].as_array().unwrap().is_empty());
     let refusals = |arm: usize| {
         whole["arms"][arm]["refusal_rate"]["value"]
             .as_f64()

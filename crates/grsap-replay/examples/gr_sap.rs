@@ -10,7 +10,7 @@
 //! 3. **fine-tune** the aligned model on word problems, three times from the same start: without
 //!    replay, with the synthetic data, with the original data.
 //! 4. **evaluate** all five models on prompts that none of them was trained on.
-//! 5. **report**: `report.md`, `report.json` and `report.svg` in `--out`.
+//! 5. **report**: `report.html`, and the same as `report.md`, `report.json` and `report.svg`, in `--out`.
 //!
 //! A run that is interrupted goes on from its last finished stage.
 
@@ -22,6 +22,8 @@ mod assets;
 mod bars;
 #[path = "support/evaluation.rs"]
 mod evaluation;
+#[path = "support/findings.rs"]
+mod findings;
 #[path = "support/harm_judge.rs"]
 mod harm_judge;
 #[path = "support/lab_data.rs"]
@@ -144,8 +146,9 @@ fn main() -> Result<()> {
     let device = Device::flex();
 
     let assets = Assets::open(args.assets.clone(), bars.clone())?;
-    let shipped = ChatModel::load(assets.smollm2()?, &device)?;
-    let encoder = SentenceEncoder::load(assets.minilm()?, &device)?;
+    let (model_file, encoder_dir) = (assets.smollm2()?, assets.minilm()?);
+    let shipped = ChatModel::load(&model_file, &device)?;
+    let encoder = SentenceEncoder::load(&encoder_dir, &device)?;
     let lab = LabData::new(
         PublicSets {
             adv_bench: assets.adv_bench()?,
@@ -237,11 +240,25 @@ fn main() -> Result<()> {
     for (stage, seconds) in stages.seconds() {
         report.add_seconds(stage, *seconds);
     }
-    report.notes = notes(judge.report(), &task, &scale);
+    report.decision = findings::decision(&report);
+    report.judges = findings::judges(&judge);
+    report.notes = findings::notes(judge.report(), &task, &scale);
+    let aligned_dir = aligned_dir(&args, stages.dir());
+    let files: [(&str, &Path); 5] = [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", model_file.as_path()),
+        ("all-MiniLM-L6-v2", &encoder_dir.join("model.safetensors")),
+        (
+            "alignment adapter",
+            &aligned_dir.join("adapter_model.safetensors"),
+        ),
+        ("judge of harm", &stages.dir().join("harm_judge.json")),
+        ("replay data", &stages.dir().join("replay/replay.jsonl")),
+    ];
+    report.provenance = Some(findings::provenance(&args, &scale, &files)?);
     report.write(&args.out)?;
     println!("{}", report.to_table());
     println!(
-        "written to {}/report.md, report.json, report.svg",
+        "written to {}/report.html, report.md, report.json, report.svg",
         args.out.display()
     );
     Ok(())
@@ -452,25 +469,4 @@ fn fine_tune(
     std::fs::remove_dir_all(&checkpoints)?;
     merge(model.decoder_mut());
     Ok((model, report.target_token_share("replay")))
-}
-
-fn notes(judge: &FitReport, task: &TaskData, scale: &Scale) -> Vec<String> {
-    vec![
-        format!(
-            "Harm is judged by logistic regression on sentence embeddings, fitted on {} labelled \
-             replies; held out it has an accuracy of {:.2} (majority {:.2}) and an AUC of {:.2}. \
-             Read the harmful score with that in mind. Refusals are judged by their words.",
-            judge.num_examples, judge.accuracy, judge.majority_accuracy, judge.auc
-        ),
-        format!(
-            "Each arm saw {} examples, {}% of them replay where it has replay, and every example \
-             weighs the same in the loss. Held-out {} rows share their templates with the training rows unless a file was given.",
-            scale.num_train,
-            REPLAY_RATIO * 100.0,
-            task.format.name()
-        ),
-        "The shipped model was aligned for this experiment; the set it was aligned on stands for \
-         the secret original. `original` replays the refusals of that very set."
-            .into(),
-    ]
 }

@@ -15,13 +15,14 @@ pub use grsap_lora::{
 };
 pub use grsap_model::{ChatModel, SentenceEncoder, TrainingTokens};
 pub use grsap_safety::{
-    ArmReport, BootstrapConfig, CombinedGuard, EmbeddingJudge, EmbeddingJudgeConfig, Estimate,
-    FitReport, IncoherenceConfig, IntervalMethod, JudgeTarget, KeywordRefusal, LabelledExchange,
-    LlamaGuard, McNemar, ModelGuard, PairedTest, Report, Score, StageReport, UnparsedPolicy,
-    WildGuard, cluster_by_cosine, harmful_score, incoherence, over_refusal_rate, refusal_rate,
-    refusal_scores, task_accuracy,
+    ArmAnswers, ArmReport, BootstrapConfig, CombinedGuard, Decision, EmbeddingJudge,
+    EmbeddingJudgeConfig, Estimate, Evaluation, FitReport, Flip, IncoherenceConfig, IntervalMethod,
+    JudgeReport, JudgeTarget, KeywordRefusal, LabelledExchange, LlamaGuard, McNemar, ModelGuard,
+    Outcome, PairedTest, Reason, Report, RunProvenance, Score, StageReport, TaskQuestions,
+    TrainingCheckpoint, UnparsedPolicy, WildGuard, cluster_by_cosine, domain_reports,
+    harmful_score, incoherence, over_refusal_rate, refusal_rate, refusal_scores, task_accuracy,
 };
 pub use grsap_synth::{
-    CachedEmbedder, DomainRelevanceConfig, HardPolicy, Provenance, ReplayBuffer, ReplayExample,
-    Synthesis, SynthesisConfig, SynthesisModels, Threshold,
+    AnswerCache, Cached, CachedEmbedder, DomainRelevanceConfig, HardPolicy, Provenance,
+    ReplayBuffer, ReplayExample, Synthesis, SynthesisConfig, SynthesisModels, Threshold,
 };

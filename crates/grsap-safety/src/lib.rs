@@ -6,7 +6,8 @@
 //!   ([`EmbeddingJudge`]); [`CombinedGuard`], [`MajorityVote`] and [`CoherentGuard`] join them.
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
 //!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
-//! * A [`Report`] puts the arms of an experiment into JSON, Markdown, SVG and a terminal table.
+//! * An [`Evaluation`] asks a model, or every checkpoint of a run, and measures all of these.
+//! * A [`Report`] puts the arms of an experiment into HTML, JSON, Markdown, SVG and a terminal table.
 //!
 //! ```
 //! use grsap_core::{Exchange, Guard};
@@ -31,6 +32,7 @@ mod confusion;
 mod cross_validation;
 mod embedding_judge;
 mod estimate;
+mod evaluation;
 mod guard_answers;
 mod guard_format;
 mod guard_reasoner;
@@ -66,6 +68,9 @@ pub use embedding_judge::{
     EmbeddedText, EmbeddingJudge, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange,
 };
 pub use estimate::{Estimate, IntervalMethod};
+pub use evaluation::{
+    Evaluation, EvaluationError, TaskQuestions, TrainingCheckpoint, domain_reports,
+};
 pub use guard_answers::GuardAnswers;
 pub use guard_format::GuardFormat;
 pub use guard_reasoner::GuardReasoner;
@@ -84,7 +89,11 @@ pub use metric_error::MetricError;
 pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
 pub use model_guard::ModelGuard;
 pub use platt::PlattScaling;
-pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, SynthesisReport};
+pub use report::{
+    ArmAnswers, ArmReport, Decision, DomainReport, Flip, FlippedAnswer, JudgeReport, Outcome,
+    PairedTest, Reason, Report, ReportError, RunProvenance, StageReport, SynthesisReport,
+    TrainingPoint,
+};
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
 pub use shield_gemma::ShieldGemma;

@@ -60,6 +60,7 @@
 
 mod batch;
 mod buffer;
+mod cached;
 mod cached_embedder;
 mod candidate;
 mod error;
@@ -81,6 +82,7 @@ mod with_progress;
 mod yields;
 
 pub use buffer::{BufferError, BufferInfo, Manifest, ReplayBuffer, ReplayExample};
+pub use cached::{AnswerCache, Cached};
 pub use cached_embedder::CachedEmbedder;
 pub use candidate::{Candidate, Rejected};
 pub use error::SynthError;

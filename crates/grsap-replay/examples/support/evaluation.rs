@@ -13,6 +13,9 @@ use super::task_data::TaskData;
 /// Tokens of an answer to a harmful or benign prompt: enough to tell a refusal.
 const ANSWER_TOKENS: usize = 40;
 
+/// Examples of each kind between two arms.
+const MAX_FLIPS: usize = 8;
+
 /// A chat of one question each.
 pub(crate) fn chats<T: AsRef<str>>(questions: &[T]) -> Vec<Prompt> {
     questions
@@ -45,6 +48,8 @@ pub(crate) fn answer(
 /// What every model is asked.
 pub(crate) struct Questions {
     harmful: Vec<String>,
+    /// The first category of each harmful prompt.
+    domains: Vec<String>,
     benign: Vec<String>,
 }
 
@@ -73,7 +78,13 @@ impl Questions {
             rows.iter().take(n).map(|row| row.text.clone()).collect()
         };
         let half = scale.num_benign / 2;
+        let domain = |row: &PromptRow| {
+            let first = row.category.split(';').next().unwrap_or_default();
+            first.trim().to_owned()
+        };
+        let harmful = lab.eval_harmful.iter().take(scale.num_harmful);
         Self {
+            domains: harmful.map(domain).collect(),
             harmful: texts(&lab.eval_harmful, scale.num_harmful),
             benign: [texts(&lab.eval_edgy, half), texts(&lab.eval_plain, half)].concat(),
         }
@@ -140,7 +151,7 @@ impl Questions {
         let texts: Vec<&str> = self.harmful.iter().map(String::as_str).collect();
         let clusters = cluster_by_cosine(&encoder.embed(&texts)?, encoder.dim(), 0.85)?;
         let exclude = UnparsedPolicy::Exclude;
-        let mut refusals: Vec<(&str, Vec<Score>)> = Vec::new();
+        let mut judged: Vec<Judged<'_>> = Vec::new();
         for arm in arms {
             let verdicts = |set: &[String], of: fn(&Answers) -> &Vec<String>| {
                 let exchanges: Vec<Exchange<'_>> = arm
@@ -192,21 +203,82 @@ impl Questions {
                 &degenerate,
                 &interval(&harmful_ids),
             )?);
+            // Of the first seed: the same prompt twice is no second draw.
+            let first_seed = harmful.get(..self.harmful.len()).unwrap_or(&harmful);
+            row.by_domain = domain_reports(first_seed, &self.domains, exclude)?;
             row.target_token_share = arm.token_share;
             report.arms.push(row);
-            refusals.push((arm.name, refusal_scores(&harmful)));
+            judged.push(Judged {
+                arm,
+                harmful: refusal_scores(&harmful),
+                benign: refusal_scores(&benign),
+            });
         }
-        let scores = |name: &str| refusals.iter().find(|(arm, _)| *arm == name);
+        let find = |name: &str| judged.iter().find(|judged| judged.arm.name == name);
         for (first, second) in [("no_replay", "gr_sap"), ("original", "gr_sap")] {
-            if let (Some((_, a)), Some((_, b))) = (scores(first), scores(second)) {
+            if let (Some(a), Some(b)) = (find(first), find(second)) {
                 report.paired_tests.push(PairedTest {
                     metric: "refusal_rate".into(),
                     first: first.into(),
                     second: second.into(),
-                    mcnemar: McNemar::new(a, b)?,
+                    mcnemar: McNemar::new(&a.harmful, &b.harmful)?,
                 });
             }
         }
+        for (first, second) in [("aligned", "no_replay"), ("no_replay", "gr_sap")] {
+            if let (Some(a), Some(b)) = (find(first), find(second)) {
+                report.flips.extend(self.flips(a, b)?);
+            }
+        }
         Ok(())
+    }
+
+    /// Some prompts on which only one of two arms refuses, by the answers of the first seed. Those
+    /// to benign prompts are mild.
+    fn flips(&self, first: &Judged<'_>, second: &Judged<'_>) -> Result<Vec<Flip>> {
+        let words = ["refuses", "does not refuse"];
+        let harmful = Flip::find(
+            "refusal_rate",
+            words,
+            &self.harmful,
+            first.of_first_seed(|answers| &answers.harmful, &first.harmful),
+            second.of_first_seed(|answers| &answers.harmful, &second.harmful),
+        )?;
+        let benign = Flip::find(
+            "over_refusal_rate",
+            words,
+            &self.benign,
+            first.of_first_seed(|answers| &answers.benign, &first.benign),
+            second.of_first_seed(|answers| &answers.benign, &second.benign),
+        )?;
+        let mild = benign.into_iter().map(|flip| Flip {
+            is_mild: true,
+            ..flip
+        });
+        let harmful = harmful.into_iter().take(MAX_FLIPS);
+        Ok(mild.take(MAX_FLIPS).chain(harmful).collect())
+    }
+}
+
+/// Which answers of an arm are refusals, seed after seed.
+struct Judged<'a> {
+    arm: &'a Arm,
+    harmful: Vec<Score>,
+    benign: Vec<Score>,
+}
+
+impl Judged<'_> {
+    fn of_first_seed<'s>(
+        &'s self,
+        of: fn(&Answers) -> &Vec<String>,
+        scores: &'s [Score],
+    ) -> ArmAnswers<'s> {
+        let answers = self.arm.answers.first();
+        let responses = answers.map_or(&[][..], |answers| of(answers).as_slice());
+        ArmAnswers {
+            arm: self.arm.name,
+            responses,
+            scores: scores.get(..responses.len()).unwrap_or(scores),
+        }
     }
 }

@@ -22,6 +22,9 @@ pub struct ArmReport {
     /// Mean negative log-likelihood per token of held-out task rows, in nats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nll_per_token: Option<Estimate>,
+    /// Refusals and harm apart for each domain of the harmful prompts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_domain: Vec<DomainReport>,
     /// Replay's share of the tokens that the loss was computed on, in [0, 1].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_token_share: Option<f64>,
@@ -41,10 +44,23 @@ impl ArmReport {
             task_accuracy: Estimate::UNMEASURED,
             incoherence: None,
             nll_per_token: None,
+            by_domain: Vec::new(),
             target_token_share: None,
             extra: Map::new(),
         }
     }
+}
+
+/// How a model did on the harmful prompts of one domain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainReport {
+    /// Its name, such as a [`SafetyDomain`](grsap_core::SafetyDomain)'s or a set's own category.
+    pub domain: String,
+    /// Refusals of its prompts.
+    pub refusal_rate: Estimate,
+    /// Harmful responses to its prompts.
+    pub harmful_score: Estimate,
 }
 
 /// A paired test between two arms.

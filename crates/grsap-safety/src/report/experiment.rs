@@ -3,9 +3,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ArmReport, PairedTest, SynthesisReport, markdown, ordered, svg, table};
+use super::{
+    ArmReport, Decision, Flip, JudgeReport, PairedTest, RunProvenance, SynthesisReport,
+    TrainingPoint, html, lines, markdown, ordered, svg, table,
+};
 
-/// What an experiment found: written as JSON, Markdown and SVG, and shown as a table.
+/// What an experiment found: written as HTML, JSON, Markdown and SVG, and shown as a table.
 ///
 /// # Examples
 ///
@@ -24,6 +27,9 @@ use super::{ArmReport, PairedTest, SynthesisReport, markdown, ordered, svg, tabl
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// What follows from the figures; it comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
     /// The models compared.
     pub arms: Vec<ArmReport>,
     /// Where the replay data came from.
@@ -31,6 +37,18 @@ pub struct Report {
     /// Tests between arms on the same prompts.
     #[serde(default)]
     pub paired_tests: Vec<PairedTest>,
+    /// The checkpoints of a training run, in the order they were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over_training: Vec<TrainingPoint>,
+    /// Prompts that arms were judged differently on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flips: Vec<Flip>,
+    /// What the figures rest on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<JudgeReport>,
+    /// What it takes to repeat the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<RunProvenance>,
     /// The seed of the run.
     pub seed: u64,
     /// The model that was tuned.
@@ -50,9 +68,14 @@ impl Report {
     /// An empty report on `model`.
     pub fn new(model: impl Into<String>, seed: u64) -> Self {
         Self {
+            decision: None,
             arms: Vec::new(),
             synthesis: SynthesisReport::default(),
             paired_tests: Vec::new(),
+            over_training: Vec::new(),
+            flips: Vec::new(),
+            judges: Vec::new(),
+            provenance: None,
             seed,
             model: model.into(),
             seconds: Vec::new(),
@@ -89,7 +112,20 @@ impl Report {
         svg::render(self)
     }
 
-    /// Writes `report.json`, `report.md` and `report.svg` into `folder`, which is made if need be.
+    /// The rates of the checkpoints of a training run against the examples seen, as a chart.
+    pub fn to_training_svg(&self) -> String {
+        lines::render(&self.over_training, true).to_string()
+    }
+
+    /// The whole report as one HTML page that fetches nothing and needs no script.
+    ///
+    /// Examples that are not mild are hidden until the reader asks for them; they are in the file.
+    pub fn to_html(&self) -> String {
+        html::render(self)
+    }
+
+    /// Writes `report.html`, `report.json`, `report.md` and `report.svg` into `folder`, which is made
+    /// if need be, and `over_training.svg` where there are checkpoints.
     ///
     /// # Errors
     ///
@@ -98,11 +134,16 @@ impl Report {
         let folder = folder.as_ref();
         let mut json = serde_json::to_string_pretty(self).map_err(ReportError::Json)?;
         json.push('\n');
-        for (name, text) in [
+        let mut files = vec![
+            ("report.html", self.to_html()),
             ("report.json", json),
             ("report.md", self.to_markdown()),
             ("report.svg", self.to_svg()),
-        ] {
+        ];
+        if !self.over_training.is_empty() {
+            files.push(("over_training.svg", self.to_training_svg()));
+        }
+        for (name, text) in files {
             let path = folder.join(name);
             grsap_core::write_atomic(&path, text.as_bytes())
                 .map_err(|source| ReportError::Io { path, source })?;
@@ -159,7 +200,8 @@ pub enum ReportError {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        BootstrapConfig, Estimate, IntervalMethod, McNemar, Score, StageReport, UnparsedPolicy,
+        BootstrapConfig, Estimate, FlippedAnswer, IntervalMethod, McNemar, Outcome, Reason, Score,
+        StageReport, UnparsedPolicy,
     };
 
     fn rate(num_yes: usize, n: usize) -> Estimate {
@@ -212,7 +254,51 @@ pub(crate) mod tests {
         report.add_seconds("synthesise", 3.0);
         report.notes.push("A remark.".into());
         report.extra.insert("task".into(), "sentiment".into());
+        report.decision = Some(Decision {
+            outcome: Outcome::Undecided,
+            summary: "Too few prompts to tell.".into(),
+            reasons: vec![Reason::new(Outcome::Fail, "refusal fell")],
+        });
+        report.over_training = over_training();
+        report.flips = vec![flip("Is <this> so?", true), flip("SECRET", false)];
         report
+    }
+
+    /// Four checkpoints with four metrics; one has no value at the second.
+    fn over_training() -> Vec<TrainingPoint> {
+        let point = |index: usize| {
+            let mut figures = ArmReport::new(format!("checkpoint-{}", 8 * index));
+            figures.refusal_rate = rate(90 - 20 * index, 100);
+            figures.harmful_score = rate(10 * index, 100);
+            figures.over_refusal_rate = rate(5, 50);
+            figures.task_accuracy = rate(5 * index, 40);
+            if index == 1 {
+                figures.harmful_score = Estimate {
+                    num_unscored: 100,
+                    ..Estimate::UNMEASURED
+                };
+            }
+            TrainingPoint {
+                num_examples: 64 * index,
+                figures,
+            }
+        };
+        (0..4).map(point).collect()
+    }
+
+    fn flip(prompt: &str, is_mild: bool) -> Flip {
+        let answer = |arm: &str, verdict: &str| FlippedAnswer {
+            arm: arm.into(),
+            response: format!("of {arm}"),
+            verdict: verdict.into(),
+        };
+        Flip {
+            metric: "refusal_rate".into(),
+            prompt: prompt.into(),
+            first: answer("no_replay", "answers"),
+            second: answer("gr_sap", "refuses"),
+            is_mild,
+        }
     }
 
     #[test]
@@ -262,7 +348,14 @@ pub(crate) mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, ["report.json", "report.md", "report.svg"]);
+        let expected = [
+            "over_training.svg",
+            "report.html",
+            "report.json",
+            "report.md",
+            "report.svg",
+        ];
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -281,6 +374,6 @@ pub(crate) mod tests {
         assert!(error.to_string().ends_with("report.json is not a report"));
         // The target is a file where a folder is needed.
         let error = sample().write(&path).unwrap_err();
-        assert!(error.to_string().ends_with("report.json"));
+        assert!(error.to_string().ends_with("report.html"));
     }
 }

@@ -1,9 +1,19 @@
-use serde_json::{Map, Value};
-
-use super::{Report, table};
+use super::table::{self, Table};
+use super::tables;
+use super::{Flip, Report};
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = format!("# {}\n\nSeed {}.\n", escape(&report.model), report.seed);
+    if let Some(decision) = &report.decision {
+        text.push_str(&format!(
+            "\n**{}.** {}\n",
+            capitalised(decision.outcome.as_str()),
+            escape(&decision.summary)
+        ));
+        let reasons = decision.reasons.iter();
+        let reasons = reasons.map(|r| (r.outcome.as_str().to_owned(), r.text.clone()));
+        text.push_str(&list(&reasons.collect::<Vec<_>>()));
+    }
     for note in &report.notes {
         text.push_str(&format!("\n{note}\n"));
     }
@@ -15,180 +25,108 @@ pub(super) fn render(report: &Report) -> String {
              harmful prompts. Over-refusal: of the responses to benign prompts.\n",
         );
     }
-    let samples = sample_counts(report);
+    let samples = tables::samples(report);
     if samples.len() > 1 {
         text.push_str("\n### Samples scored\n\n");
         text.push_str(&markdown_table(&samples));
     }
-    let further = further_figures(report);
+    let further = tables::further_figures(report);
     if !further.is_empty() {
         text.push_str("\n### Further figures\n\n");
         text.push_str(&markdown_table(&further));
     }
+    for domains in tables::domains(report) {
+        text.push_str(&format!("\n### {} by domain\n\n", domains.name));
+        text.push_str(&markdown_table(&tables::domain_table(report, &domains)));
+    }
+    if !report.over_training.is_empty() {
+        text.push_str("\n## Over training\n\n![Metrics over training](over_training.svg)\n\n");
+        text.push_str(&markdown_table(&tables::over_training(report)));
+    }
     if !report.paired_tests.is_empty() {
         text.push_str("\n## Paired tests\n\n");
-        text.push_str(&markdown_table(&paired_tests(report)));
+        text.push_str(&markdown_table(&tables::paired_tests(report)));
         text.push_str(
             "\nMcNemar's exact test, two-sided, on the same prompts; only those on which the two \
              arms differ count.\n",
         );
     }
+    text.push_str(&flips(&report.flips));
+    for judge in &report.judges {
+        text.push_str(&format!(
+            "\n## Judge of {}: {}\n\n{}\n",
+            escape(&judge.judges),
+            escape(&judge.name),
+            escape(&judge.description)
+        ));
+        if let Some(certificate) = &judge.certificate {
+            let summary = tables::certificate_summary(certificate, judge.threshold);
+            text.push_str(&format!("\n{summary}\n\n"));
+            text.push_str(&markdown_table(&tables::certificate(certificate)));
+        }
+    }
     if !report.synthesis.stages.is_empty() {
         text.push_str("\n## Synthesis\n\n");
-        let mut rows = vec![strings(["Stage", "Kept", "Rejected", "Kept %"])];
-        for stage in &report.synthesis.stages {
-            let total = stage.kept + stage.rejected;
-            rows.push(vec![
-                stage.name.clone(),
-                stage.kept.to_string(),
-                stage.rejected.to_string(),
-                if total == 0 {
-                    "-".into()
-                } else {
-                    format!("{:.1}", 100.0 * stage.kept as f64 / total as f64)
-                },
-            ]);
-        }
-        text.push_str(&markdown_table(&rows));
-        text.push_str(&settings(&report.synthesis.extra));
+        text.push_str(&markdown_table(&tables::synthesis(report)));
+        text.push_str(&list(&tables::settings(&report.synthesis.extra)));
+    }
+    if report.provenance.is_some() {
+        text.push_str("\n## Provenance\n");
+        text.push_str(&list(&tables::provenance(report)));
     }
     if !report.seconds.is_empty() {
         text.push_str("\n## Time\n\n");
-        let mut rows = vec![strings(["Part", "Seconds"])];
-        for (part, seconds) in &report.seconds {
-            rows.push(vec![part.clone(), format!("{seconds:.1}")]);
-        }
-        text.push_str(&markdown_table(&rows));
+        text.push_str(&markdown_table(&tables::seconds(report)));
     }
     if !report.extra.is_empty() {
         text.push_str("\n## Settings\n");
-        text.push_str(&settings(&report.extra));
+        text.push_str(&list(&tables::settings(&report.extra)));
     }
     text
 }
 
-/// How many samples stand behind each figure.
-fn sample_counts(report: &Report) -> Vec<Vec<String>> {
-    let columns: Vec<_> = table::measured(report).collect();
-    if columns.is_empty() {
-        return Vec::new();
+/// The mild ones in words; of the others, the number.
+fn flips(flips: &[Flip]) -> String {
+    if flips.is_empty() {
+        return String::new();
     }
-    let mut rows = vec![
-        std::iter::once("Arm".to_owned())
-            .chain(columns.iter().map(|column| column.name.to_owned()))
-            .collect::<Vec<_>>(),
-    ];
-    for arm in &report.arms {
-        let mut row = vec![arm.name.clone()];
-        row.extend(columns.iter().map(|column| match (column.get)(arm) {
-            Some(e) => format!("{} of {}", e.num_scored, e.num_scored + e.num_unscored),
-            None => "-".into(),
-        }));
-        rows.push(row);
-    }
-    rows
-}
-
-/// What else is known of the arms, a column for each name that occurs.
-fn further_figures(report: &Report) -> Vec<Vec<String>> {
-    let mut names: Vec<&str> = Vec::new();
-    for arm in &report.arms {
-        for name in arm.extra.keys() {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-    }
-    let has_share = report
-        .arms
-        .iter()
-        .any(|arm| arm.target_token_share.is_some());
-    if names.is_empty() && !has_share {
-        return Vec::new();
-    }
-    let mut heading = strings(["Arm"]);
-    if has_share {
-        heading.push("Replay's share of target tokens %".into());
-    }
-    heading.extend(names.iter().map(|name| (*name).to_owned()));
-    let mut rows = vec![heading];
-    for arm in &report.arms {
-        let mut row = vec![arm.name.clone()];
-        if has_share {
-            let share = arm.target_token_share;
-            row.push(share.map_or("-".into(), |share| format!("{:.1}", 100.0 * share)));
-        }
-        row.extend(
-            names
-                .iter()
-                .map(|name| arm.extra.get(*name).map_or("-".into(), plain)),
-        );
-        rows.push(row);
-    }
-    rows
-}
-
-fn paired_tests(report: &Report) -> Vec<Vec<String>> {
-    let mut rows = vec![strings([
-        "Metric",
-        "First",
-        "Second",
-        "Only first",
-        "Only second",
-        "Both",
-        "Neither",
-        "Unscored",
-        "p",
-    ])];
-    for test in &report.paired_tests {
-        let m = &test.mcnemar;
-        let mut row = vec![test.metric.clone(), test.first.clone(), test.second.clone()];
-        let counts = [
-            m.only_first,
-            m.only_second,
-            m.both,
-            m.neither,
-            m.num_unscored,
-        ];
-        row.extend(counts.iter().map(usize::to_string));
-        row.push(if m.p_value < 0.001 {
-            format!("{:.1e}", m.p_value)
-        } else {
-            format!("{:.3}", m.p_value)
+    let mut text = String::from("\n## Where models differ\n");
+    for flip in flips.iter().filter(|flip| flip.is_mild) {
+        text.push_str(&format!("\n> {}\n", escape(&flip.prompt)));
+        let answers = [&flip.first, &flip.second].map(|answer| {
+            let name = format!("{}, {}", answer.arm, answer.verdict);
+            (name, answer.response.clone())
         });
-        rows.push(row);
+        text.push_str(&list(&answers));
     }
-    rows
+    let num_hidden = flips.iter().filter(|flip| !flip.is_mild).count();
+    if num_hidden > 0 {
+        text.push_str(&format!(
+            "\n{num_hidden} more that may be harmful to read are in `report.html`, hidden at first.\n"
+        ));
+    }
+    text
 }
 
-/// Values as a list; what is nested stays JSON.
-fn settings(values: &Map<String, Value>) -> String {
+fn capitalised(word: &str) -> String {
+    let mut chars = word.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string());
+    first.unwrap_or_default() + chars.as_str()
+}
+
+fn list(values: &[(String, String)]) -> String {
     if values.is_empty() {
         return String::new();
     }
     let mut text = String::from("\n");
     for (name, value) in values {
-        text.push_str(&format!("- {}: {}\n", escape(name), escape(&plain(value))));
+        text.push_str(&format!("- {}: {}\n", escape(name), escape(value)));
     }
     text
 }
 
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => number
-            .as_f64()
-            .map_or(number.to_string(), |x| format!("{x:.4}")),
-        other => other.to_string(),
-    }
-}
-
-fn strings<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
-}
-
 /// The first row is the heading; all columns but the first are aligned right.
-fn markdown_table(rows: &[Vec<String>]) -> String {
+fn markdown_table(rows: &Table) -> String {
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         let cells: Vec<String> = row.iter().map(|cell| escape(cell)).collect();
@@ -209,6 +147,8 @@ fn escape(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\r' => escaped.push(' '),
+            // The middle of a link or an image.
+            '(' if escaped.ends_with(']') => escaped.push_str("\\("),
             '|' | '<' | '*' | '`' | '\\' => {
                 escaped.push('\\');
                 escaped.push(c);
@@ -237,6 +177,12 @@ mod tests {
             "| semantic\\|dedup | 111 | 108 | 50.7 |",
             "| align | 80.2 |",
             "- task: sentiment",
+            "**Undecided.** Too few prompts to tell.",
+            "- fail: refusal fell",
+            "| 64 | 70.0 [60.4, 78.1] | - (100 unscored) | 10.0 [4.3, 21.4] | 12.5 [5.5, 26.1] |",
+            "> Is \\<this> so?",
+            "- gr_sap, refuses: of gr_sap",
+            "1 more that may be harmful to read are in `report.html`, hidden at first.",
         ] {
             assert!(
                 text.lines().any(|got| got == line),
@@ -255,6 +201,13 @@ mod tests {
                 assert_eq!(bars(pair[0]), bars(pair[1]), "{pair:?}");
             }
         }
+    }
+
+    #[test]
+    fn text_becomes_no_link_and_no_picture() {
+        let text = escape("![x](y) <b> a|b\n# no");
+        assert_eq!(text, "![x]\\(y) \\<b> a\\|b # no");
+        assert!(!sample().to_markdown().contains("SECRET"));
     }
 
     #[test]

@@ -1,9 +1,25 @@
 mod arm;
+mod decision;
+mod escape;
 mod experiment;
+mod flip;
+mod html;
+mod judge_report;
+mod lines;
 mod markdown;
+mod markup;
 mod ordered;
+mod palette;
+mod run_provenance;
 mod svg;
 mod table;
+mod tables;
+mod training_point;
 
-pub use arm::{ArmReport, PairedTest, StageReport, SynthesisReport};
+pub use arm::{ArmReport, DomainReport, PairedTest, StageReport, SynthesisReport};
+pub use decision::{Decision, Outcome, Reason};
 pub use experiment::{Report, ReportError};
+pub use flip::{ArmAnswers, Flip, FlippedAnswer};
+pub use judge_report::JudgeReport;
+pub use run_provenance::RunProvenance;
+pub use training_point::TrainingPoint;

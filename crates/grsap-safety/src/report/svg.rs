@@ -2,13 +2,10 @@
 
 use std::fmt::Write;
 
+use super::escape::escape;
+use super::palette::{definitions, fill};
 use super::{Report, table};
 use crate::Estimate;
-
-/// Colours that stay apart for the colour-blind (Okabe and Ito), grey first for the baseline.
-const COLOURS: [&str; 7] = [
-    "#8c8c8c", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-];
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
@@ -23,7 +20,7 @@ const MIN_WIDTH: f64 = 480.0;
 const CHAR_WIDTH: f64 = 8.4;
 
 pub(super) fn render(report: &Report) -> String {
-    let metrics: Vec<_> = table::measured(report).collect();
+    let metrics = table::measured(report.arms.iter());
     let num_arms = report.arms.len().max(1) as f64;
     let group_width = num_arms * (BAR + BAR_GAP) - BAR_GAP;
     let pitch = group_width.max(96.0) + GROUP_GAP;
@@ -45,6 +42,7 @@ pub(super) fn render(report: &Report) -> String {
         title = escape(&report.model),
         seed = report.seed,
     );
+    svg.push_str(&definitions().to_string());
     svg.push_str(&legend);
     axis(&mut svg, top, plot_width);
     for (index, metric) in metrics.iter().enumerate() {
@@ -55,11 +53,7 @@ pub(super) fn render(report: &Report) -> String {
             r##"<text x="{centre:.1}" y="{y:.1}" font-size="15" text-anchor="middle" fill="#1a1a1a">{name}</text><text x="{centre:.1}" y="{hint_y:.1}" font-size="12" text-anchor="middle" fill="#555555">{hint}</text>"##,
             y = top + PLOT_HEIGHT + 26.0,
             hint_y = top + PLOT_HEIGHT + 44.0,
-            hint = if metric.higher_is_better {
-                "higher is better"
-            } else {
-                "lower is better"
-            },
+            hint = metric.direction(),
         );
         for (arm_index, arm) in report.arms.iter().enumerate() {
             let x = centre - group_width / 2.0 + arm_index as f64 * (BAR + BAR_GAP);
@@ -67,7 +61,7 @@ pub(super) fn render(report: &Report) -> String {
                 &mut svg,
                 x,
                 top,
-                colour(arm_index),
+                arm_index,
                 (metric.get)(arm),
                 &format!("{}, {name}", arm.name),
             );
@@ -89,8 +83,8 @@ fn legend(report: &Report, right: f64) -> (String, f64) {
         }
         let _ = writeln!(
             svg,
-            r##"<rect x="{x:.1}" y="{y:.1}" width="13" height="13" fill="{colour}"/><text x="{text_x:.1}" y="{text_y:.1}" font-size="14" fill="#1a1a1a">{name}</text>"##,
-            colour = colour(index),
+            r##"<rect x="{x:.1}" y="{y:.1}" width="13" height="13" fill="{fill}"/><text x="{text_x:.1}" y="{text_y:.1}" font-size="14" fill="#1a1a1a">{name}</text>"##,
+            fill = fill(index),
             text_x = x + 19.0,
             text_y = y + 11.5,
             name = escape(&arm.name),
@@ -119,7 +113,7 @@ fn axis(svg: &mut String, top: f64, plot_width: f64) {
     );
 }
 
-fn bar(svg: &mut String, x: f64, top: f64, colour: &str, estimate: Option<Estimate>, name: &str) {
+fn bar(svg: &mut String, x: f64, top: f64, index: usize, estimate: Option<Estimate>, name: &str) {
     let centre = x + BAR / 2.0;
     let base = level(top, 0.0);
     let Some(value) = estimate.and_then(|estimate| estimate.value) else {
@@ -134,10 +128,11 @@ fn bar(svg: &mut String, x: f64, top: f64, colour: &str, estimate: Option<Estima
     let y = level(top, value);
     let _ = writeln!(
         svg,
-        r##"<rect x="{x:.1}" y="{y:.1}" width="{BAR}" height="{h:.1}" fill="{colour}"><title>{name}: {percent:.1}%</title></rect>"##,
+        r##"<rect x="{x:.1}" y="{y:.1}" width="{BAR}" height="{h:.1}" fill="{fill}"><title>{name}: {percent:.1}%</title></rect>"##,
         h = base - y,
         name = escape(name),
         percent = 100.0 * value,
+        fill = fill(index),
     );
     let mut label_y = y;
     if let Some((low, high)) = estimate.and_then(|estimate| estimate.interval) {
@@ -162,29 +157,6 @@ fn level(top: f64, fraction: f64) -> f64 {
     top + PLOT_HEIGHT * (1.0 - fraction.clamp(0.0, 1.0))
 }
 
-fn colour(index: usize) -> &'static str {
-    COLOURS
-        .get(index % COLOURS.len())
-        .copied()
-        .unwrap_or("#000000")
-}
-
-/// Text for XML; control characters, which XML cannot carry, become blanks.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c if c.is_control() => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::experiment::tests::sample;
@@ -196,7 +168,8 @@ mod tests {
         // 5 arms, 5 metrics, one of them without a value; the legend has 5 squares more.
         assert_eq!(svg.matches("%</title></rect>").count(), 24);
         assert_eq!(svg.matches("not scored").count(), 1);
-        assert_eq!(svg.matches("<path").count(), 24);
+        // A path for each whisker and each of the 7 patterns.
+        assert_eq!(svg.matches("<path").count(), 24 + 7);
         assert_eq!(svg.matches(r#"width="13""#).count(), 5);
     }
 

@@ -1,10 +1,15 @@
 use super::{ArmReport, Report};
 use crate::Estimate;
 
+/// Rows of cells; the first is the heading.
+pub(super) type Table = Vec<Vec<String>>;
+
 /// A metric of every arm.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     pub(super) name: &'static str,
+    /// What it is a fraction of.
+    pub(super) of: &'static str,
     pub(super) higher_is_better: bool,
     pub(super) get: fn(&ArmReport) -> Option<Estimate>,
 }
@@ -13,40 +18,54 @@ pub(super) struct Column {
 const RATES: [Column; 5] = [
     Column {
         name: "Refusal",
+        of: "harmful prompts",
         higher_is_better: true,
         get: |arm| Some(arm.refusal_rate),
     },
     Column {
         name: "Harmful",
+        of: "harmful prompts",
         higher_is_better: false,
         get: |arm| Some(arm.harmful_score),
     },
     Column {
         name: "Over-refusal",
+        of: "benign prompts",
         higher_is_better: false,
         get: |arm| Some(arm.over_refusal_rate),
     },
     Column {
         name: "Task accuracy",
+        of: "task rows",
         higher_is_better: true,
         get: |arm| Some(arm.task_accuracy),
     },
     Column {
         name: "Incoherent",
+        of: "harmful prompts",
         higher_is_better: false,
         get: |arm| arm.incoherence,
     },
 ];
 
-/// The rates that at least one arm has a value or an unscored sample for.
-pub(super) fn measured(report: &Report) -> impl Iterator<Item = Column> {
-    RATES.into_iter().filter(|column| {
-        report
-            .arms
-            .iter()
+impl Column {
+    pub(super) fn direction(self) -> &'static str {
+        if self.higher_is_better {
+            "higher is better"
+        } else {
+            "lower is better"
+        }
+    }
+}
+
+/// The rates that at least one of `arms` has a value or an unscored sample for.
+pub(super) fn measured<'a>(arms: impl Iterator<Item = &'a ArmReport> + Clone) -> Vec<Column> {
+    let is_measured = |column: &Column| {
+        arms.clone()
             .filter_map(column.get)
             .any(|estimate| estimate != Estimate::UNMEASURED)
-    })
+    };
+    RATES.into_iter().filter(is_measured).collect()
 }
 
 /// "56.0 [46.2, 65.3]" with everything times `scale`, and what could not be scored.
@@ -71,17 +90,26 @@ pub(super) fn cell(estimate: Option<Estimate>, scale: f64, decimals: usize) -> S
 }
 
 /// The heading and the rows of the arms' table.
-pub(super) fn rows(report: &Report) -> Vec<Vec<String>> {
-    let columns: Vec<Column> = measured(report).collect();
-    let has_nll = report.arms.iter().any(|arm| arm.nll_per_token.is_some());
-    let mut heading = vec!["Arm".to_owned()];
+pub(super) fn rows(report: &Report) -> Table {
+    let arms = report.arms.iter().map(|arm| (arm.name.clone(), arm));
+    labelled_rows("Arm", arms)
+}
+
+/// The figures of arms under labels of another kind than their names.
+pub(super) fn labelled_rows<'a>(
+    heading: &str,
+    arms: impl Iterator<Item = (String, &'a ArmReport)> + Clone,
+) -> Table {
+    let columns = measured(arms.clone().map(|(_, arm)| arm));
+    let has_nll = arms.clone().any(|(_, arm)| arm.nll_per_token.is_some());
+    let mut heading = vec![heading.to_owned()];
     heading.extend(columns.iter().map(|column| format!("{} %", column.name)));
     if has_nll {
         heading.push("NLL per token".into());
     }
     let mut rows = vec![heading];
-    for arm in &report.arms {
-        let mut row = vec![arm.name.clone()];
+    for (label, arm) in arms {
+        let mut row = vec![label];
         row.extend(
             columns
                 .iter()

@@ -23,7 +23,7 @@ const CHECKSUM_LEN: usize = 16;
 /// A line is a checksum, a blank and a JSON object; the first object is the identity of the run,
 /// the others are one call to a model each. A call counts when its line is on the disk. Memory is
 /// needed for the keys alone; what the models returned is read back from the file.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     state: RefCell<State>,
     recalled_seconds: Cell<f64>,
 }
@@ -77,7 +77,7 @@ impl Journal {
 
     /// Opens or begins the journal at `path` for the run that `identity` describes. What a kill left
     /// of a line at the end is dropped.
-    pub(super) fn open(path: &Path, identity: &Value) -> Result<Self, SynthError> {
+    pub(crate) fn open(path: &Path, identity: &Value) -> Result<Self, SynthError> {
         let io_error = |source| io_error(path, source);
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(io_error)?;
@@ -126,7 +126,7 @@ impl Journal {
     /// `keys` say what is asked for. `call` gets the positions of the keys that are new, each key
     /// once, and returns a result for each; `is_whole` says whether a result may be kept. When the
     /// model returns another number of results, these are handed on for the caller to complain.
-    pub(super) fn recall_or<T, E>(
+    pub(crate) fn recall_or<T, E>(
         &self,
         keys: &[String],
         is_whole: impl Fn(&T) -> bool,

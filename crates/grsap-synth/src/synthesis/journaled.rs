@@ -21,14 +21,15 @@ impl<'a, M: ?Sized> Journaled<'a, M> {
 }
 
 /// The items at `positions`.
-fn pick<T: Clone>(items: &[T], positions: &[usize]) -> Vec<T> {
+pub(crate) fn pick<T: Clone>(items: &[T], positions: &[usize]) -> Vec<T> {
     let picked = positions
         .iter()
         .filter_map(|position| items.get(*position).cloned());
     picked.collect()
 }
 
-fn keys<T: serde::Serialize>(kind: &str, of: &[T]) -> Result<Vec<String>, ModelError> {
+/// A key for each of `of`.
+pub(crate) fn keys<T: serde::Serialize>(kind: &str, of: &[T]) -> Result<Vec<String>, ModelError> {
     of.iter().map(|of| key(kind, of)).collect()
 }
 

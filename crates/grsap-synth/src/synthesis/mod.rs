@@ -8,5 +8,7 @@ mod quota;
 mod stages;
 
 pub use config::SynthesisConfig;
+pub(crate) use journal::Journal;
+pub(crate) use journaled::{keys, pick};
 pub use pipeline::{Synthesis, SynthesisModels};
 pub use quota::QuotaConfig;

@@ -1,0 +1,7 @@
+mod bars;
+mod domains;
+mod evidence;
+mod page;
+mod parts;
+
+pub(super) use page::render;
