@@ -16,8 +16,6 @@ pub struct AdamWStep {
     pub lr: f64,
     /// The step's number, from 1.
     pub step: usize,
-    /// What the gradient is multiplied by first: the coefficient of clipping.
-    pub gradient_scale: f64,
 }
 
 impl AdamWStep {
@@ -78,10 +76,6 @@ pub fn adamw(
 /// The same in plain tensor operations.
 pub fn reference(state: AdamWState, gradient: Tensor<2>, step: &AdamWStep) -> AdamWState {
     let (beta1, beta2) = step.betas;
-    let gradient = match step.gradient_scale {
-        1.0 => gradient,
-        scale => gradient * scale,
-    };
     let exp_avg = state.exp_avg * beta1 + gradient.clone() * (1.0 - beta1);
     let exp_avg_sq = state.exp_avg_sq * beta2 + gradient.clone() * gradient * (1.0 - beta2);
     let root = exp_avg_sq.clone().sqrt() / step.root_correction() + step.eps;

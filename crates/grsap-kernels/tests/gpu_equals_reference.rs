@@ -378,7 +378,6 @@ fn optimiser() {
             weight_decay: 0.01,
             lr: 1e-2,
             step: 3,
-            gradient_scale: 0.5,
         };
         let state = |copy: &dyn Fn(Tensor<2>) -> Tensor<2>| AdamWState {
             parameter: copy(random(shape, 50)),

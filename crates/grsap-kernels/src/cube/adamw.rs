@@ -13,7 +13,6 @@ fn kernel<N: Size>(
     new_parameter: &mut [Vector<f32, N>],
     new_exp_avg: &mut [Vector<f32, N>],
     new_exp_avg_sq: &mut [Vector<f32, N>],
-    gradient_scale: f32,
     beta1: f32,
     beta2: f32,
     decay: f32,
@@ -24,7 +23,7 @@ fn kernel<N: Size>(
     let at = ABSOLUTE_POS;
     if at < new_parameter.len() {
         let one = Vector::<f32, N>::new(1.0);
-        let g = gradient[at] * Vector::new(gradient_scale);
+        let g = gradient[at];
         let beta1 = Vector::<f32, N>::new(beta1);
         let beta2 = Vector::<f32, N>::new(beta2);
         let mean = exp_avg[at] * beta1 + g * (one - beta1);
@@ -56,7 +55,6 @@ pub(super) fn launch(tensors: [CubeTensor; 4], step: &AdamWStep) -> [CubeTensor;
         arg(&outputs[0]),
         arg(&outputs[1]),
         arg(&outputs[2]),
-        step.gradient_scale as f32,
         step.betas.0 as f32,
         step.betas.1 as f32,
         step.decay() as f32,

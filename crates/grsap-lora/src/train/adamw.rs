@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use grsap_kernels::{AdamWState, AdamWStep, adamw};
 
 use super::error::TrainError;
 
@@ -99,30 +100,33 @@ impl AdamW {
         self.check(&parameters)?;
         self.check(&gradients)?;
         self.num_steps += 1;
-        let AdamWConfig {
-            betas: (beta1, beta2),
-            eps,
-            weight_decay,
-        } = self.config;
-        let steps = self.num_steps as f64;
-        let step_size = lr / (1.0 - beta1.powf(steps));
-        let root_correction = (1.0 - beta2.powf(steps)).sqrt();
         let decays = self.decays.iter().copied().chain(std::iter::repeat(true));
         let moved = self.moments.iter_mut().zip(parameters).zip(gradients);
-        Ok(moved
+        moved
             .zip(decays)
             .map(|(((moments, parameter), gradient), decays)| {
-                let weight_decay = if decays { weight_decay } else { 0.0 };
-                let exp_avg = moments.exp_avg.clone();
-                let exp_avg = exp_avg * beta1 + gradient.clone() * (1.0 - beta1);
-                let exp_avg_sq = moments.exp_avg_sq.clone();
-                let exp_avg_sq = exp_avg_sq * beta2 + gradient.clone() * gradient * (1.0 - beta2);
-                moments.exp_avg = exp_avg.clone();
-                moments.exp_avg_sq = exp_avg_sq.clone();
-                let denominator = exp_avg_sq.sqrt() / root_correction + eps;
-                parameter * (1.0 - lr * weight_decay) - exp_avg / denominator * step_size
+                let step = AdamWStep {
+                    betas: self.config.betas,
+                    eps: self.config.eps,
+                    weight_decay: if decays {
+                        self.config.weight_decay
+                    } else {
+                        0.0
+                    },
+                    lr,
+                    step: self.num_steps,
+                };
+                let state = AdamWState {
+                    parameter,
+                    exp_avg: moments.exp_avg.clone(),
+                    exp_avg_sq: moments.exp_avg_sq.clone(),
+                };
+                let moved = adamw(state, gradient, &step)?;
+                moments.exp_avg = moved.exp_avg;
+                moments.exp_avg_sq = moved.exp_avg_sq;
+                Ok(moved.parameter)
             })
-            .collect())
+            .collect()
     }
 
     fn check(&self, tensors: &[Tensor<2>]) -> Result<(), TrainError> {

@@ -1,4 +1,5 @@
 use burn::tensor::Tensor;
+use grsap_kernels::sums_of_squares;
 
 use super::error::TrainError;
 use crate::adapter::read;
@@ -16,11 +17,9 @@ pub fn clip_grad_norm(
     gradients: &mut [Tensor<2>],
     max_norm: Option<f64>,
 ) -> Result<f64, TrainError> {
-    if gradients.is_empty() {
+    let Some(squares) = sums_of_squares(gradients) else {
         return Ok(0.0);
-    }
-    let squares = gradients.iter().map(|g| (g.clone() * g.clone()).sum());
-    let squares = Tensor::cat(squares.collect(), 0);
+    };
     let squares = read("gradient norm", squares)?;
     let norm = squares.into_iter().map(f64::from).sum::<f64>().sqrt();
     if let Some(max_norm) = max_norm {
