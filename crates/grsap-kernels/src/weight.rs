@@ -72,7 +72,7 @@ impl FrozenWeight {
         let dtype = match format {
             WeightFormat::F32 => DType::F32,
             WeightFormat::Bf16 if device.supports_dtype(DType::BF16) => DType::BF16,
-            WeightFormat::Bf16 => return Err(KernelError::Format { format }),
+            WeightFormat::Bf16 | WeightFormat::Int8 => return Err(KernelError::Format { format }),
         };
         let tensor = Tensor::<2>::from_data(TensorData::new(values, shape), (device, DType::F32));
         Ok(Self::dense(tensor.cast(dtype)))

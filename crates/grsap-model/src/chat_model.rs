@@ -211,7 +211,7 @@ impl ChatModel {
                 .chunk_losses(&chunk)
                 .map_err(|e| ModelError::backend("the forward pass failed", e))?
                 .into_data()
-                .try_into_vec::<f32>()
+                .try_into_vec_as::<f32>()
                 .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
             let mut losses = losses.into_iter();
             for (index, (_, targets)) in batch.into_iter().zip(chunk) {

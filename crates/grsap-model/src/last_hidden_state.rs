@@ -79,7 +79,7 @@ impl ChatModel {
         select_rows(hidden.map_err(failed)?, &last)
             .map_err(failed)?
             .into_data()
-            .try_into_vec::<f32>()
+            .try_into_vec_as::<f32>()
             .map_err(|e| ModelError::backend("reading the states failed", format!("{e:?}")))
     }
 }

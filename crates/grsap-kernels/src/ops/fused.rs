@@ -213,7 +213,7 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             Attention,
             3,
             AttentionState<B>,
-            |state, dy| { B::attention_backward(state, dy) }
+            |state, dy| B::attention_backward(state, dy)
         );
 
         let nodes = [q.node(), k.node(), v.node()];

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use grsap_kernels::{KernelError, write_rows};
 
 use crate::decoder_config::DecoderConfig;
@@ -28,6 +28,18 @@ impl KvCache {
             num_rows,
             empty: Tensor::zeros([0, width], device),
         }
+    }
+
+    /// The same for keys and values of another type than f32, which a decoder has whose weights are
+    /// `bf16` on a GPU.
+    #[must_use]
+    pub fn cast(mut self, dtype: DType) -> Self {
+        let layers = self.layers.into_iter();
+        self.layers = layers
+            .map(|layer| layer.map(|(k, v)| (k.cast(dtype), v.cast(dtype))))
+            .collect();
+        self.empty = self.empty.cast(dtype);
+        self
     }
 
     /// Bytes that one token takes in the caches of a decoder.

@@ -86,7 +86,8 @@ impl<'a> Run<'a> {
             params,
             max_batch,
             max_prefill_tokens: config.max_prefill_tokens,
-            cache: KvCache::new(decoder.config(), num_rows, &decoder.device()),
+            cache: KvCache::new(decoder.config(), num_rows, &decoder.device())
+                .cast(decoder.head_weight().input_dtype()),
             pool: RowPool::new(prompt_rows),
             slots: (0..max_batch).rev().map(|i| slot(i)..slot(i + 1)).collect(),
             waiting: (0..jobs.len())
@@ -150,7 +151,7 @@ impl<'a> Run<'a> {
         let logits = self.decoder.logits(hidden, &logit_rows).map_err(failed)?;
         let logits: Vec<f32> = logits
             .into_data()
-            .try_into_vec()
+            .try_into_vec_as::<f32>()
             .map_err(|e| ModelError::backend("reading the logits failed", format!("{e:?}")))?;
         let mut rows = logits.chunks_exact(self.decoder.config().vocab_size.max(1));
 
