@@ -51,6 +51,7 @@ mod score;
 mod scorer;
 mod script;
 mod shield_gemma;
+mod similarity;
 mod wild_guard;
 mod wilson;
 mod yes_no_rubric;
@@ -88,6 +89,10 @@ pub use report::{ArmReport, PairedTest, Report, ReportError, StageReport, Synthe
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
 pub use shield_gemma::ShieldGemma;
+pub use similarity::{
+    ChainRule, ExchangeFeatures, Features, Mauve, MauveConfig, Neighbours, Similarity,
+    SimilarityConfig, Split,
+};
 pub use wild_guard::WildGuard;
 pub use wilson::wilson_interval;
 pub use yes_no_rubric::YesNoRubric;
