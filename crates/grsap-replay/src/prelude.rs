@@ -16,10 +16,11 @@ pub use grsap_lora::{
 pub use grsap_model::{ChatModel, SentenceEncoder, TrainingTokens};
 pub use grsap_safety::{
     ArmReport, BootstrapConfig, CombinedGuard, EmbeddingJudge, EmbeddingJudgeConfig, Estimate,
-    FitReport, IncoherenceConfig, IntervalMethod, JudgeTarget, KeywordRefusal, LabelledExchange,
-    LlamaGuard, McNemar, ModelGuard, PairedTest, Report, Score, StageReport, UnparsedPolicy,
-    WildGuard, cluster_by_cosine, harmful_score, incoherence, over_refusal_rate, refusal_rate,
-    refusal_scores, task_accuracy,
+    FitReport, GateConfig, GateRule, GateSample, IncoherenceConfig, IntervalMethod, JudgeTarget,
+    KeywordRefusal, LabelledExchange, LlamaGuard, Mauve, MauveConfig, McNemar, ModelGuard,
+    NonInferiority, PairedTest, Report, SafetyGate, Score, Similarity, SimilarityConfig,
+    StageReport, Study, UnparsedPolicy, WildGuard, Worse, cluster_by_cosine, harmful_score, holm,
+    incoherence, over_refusal_rate, paired_change, refusal_rate, refusal_scores, task_accuracy,
 };
 pub use grsap_synth::{
     CachedEmbedder, DomainRelevanceConfig, HardPolicy, Provenance, ReplayBuffer, ReplayExample,
