@@ -210,7 +210,7 @@ mod tests {
         tuned[..6].fill(Score::binary(true));
         let clusters: Vec<usize> = (0..12).collect();
         let once = McNemar::clustered(&start, &tuned, &clusters).unwrap();
-        assert_eq!(once.p_value, McNemar::new(&start, &tuned).unwrap().p_value);
+        assert_eq!(once.p_value, 0.03125);
         let twice =
             McNemar::clustered(&start.repeat(2), &tuned.repeat(2), &clusters.repeat(2)).unwrap();
         assert_eq!(twice.p_value, once.p_value);
