@@ -14,7 +14,7 @@ const POLICIES: [UnparsedPolicy; 3] = [
 ];
 
 /// A prompt's scores of two models, its measurement and its cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Row {
     first: Score,
     second: Score,
