@@ -2,7 +2,7 @@
 """MAUVE of this library against mauve-text: values over several seeds, and times in turn.
 
     cargo build --release -p grsap-safety --example mauve
-    venv/bin/python mauve.py --ours ../../target/release/examples/mauve
+    venv/bin/python similarity.py --ours ../../target/release/examples/mauve
 
 Prints one JSON object for each size: medians of the runs with their extremes in seconds, the ratio (above 1: ours
 is faster), and the values of both for each seed. The features are noisy copies of some centres; q is moved.
