@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs;
+use std::path::Path;
 
 use grsap_safety::{
     GateConfig, GateDecision, GateError, GateReport, GateRule, GateSample, SafetyGate, Score,
@@ -267,4 +268,28 @@ fn scores_that_do_not_fit_are_errors() {
     }
     let error = gate.decide(&[sample, sample]).unwrap_err();
     assert_eq!(error.to_string(), "rate on set was given twice");
+}
+
+#[test]
+fn the_book_shows_what_it_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/cookbook/gate.md");
+    let page = fs::read_to_string(path).unwrap();
+    let rules = page
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let config: GateConfig = serde_json::from_str(rules).unwrap();
+    let gate = SafetyGate::new(config).unwrap();
+    let (start, tuned) = (scores(500, 0, 10), scores(500, 2, 55));
+    let (refused, few) = (scores(500, 0, 480), scores(200, 0, 8));
+    let samples = [
+        GateSample::new("harmful_score", "WildJailbreak", &tuned).against(&start),
+        GateSample::new("refusal_rate", "WildJailbreak", &refused).against(&refused),
+        GateSample::new("over_refusal_rate", "XSTest", &few).against(&few),
+    ];
+    let report = gate.decide(&samples).unwrap().to_string();
+    assert!(page.contains(&report), "{report}");
 }
