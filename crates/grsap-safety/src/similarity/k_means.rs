@@ -38,7 +38,7 @@ impl KMeans {
         }
         let mut nearest = Nearest::new(points.num());
         if let Some((_, centroids)) = best {
-            points.search(&centroids, &mut nearest);
+            points.search(&centroids, &vec![true; self.num_clusters], &mut nearest);
         }
         nearest.labels
     }
@@ -54,15 +54,19 @@ impl KMeans {
             .collect();
         let mut nearest = Nearest::new(points.num());
         let (mut sum, mut previous) = (f32::INFINITY, Vec::new());
+        let mut moved = vec![true; self.num_clusters];
         for _ in 0..self.max_iter {
-            points.search(&centroids, &mut nearest);
+            points.search(&centroids, &moved, &mut nearest);
             let before = std::mem::replace(&mut sum, nearest.distances.iter().sum());
             if nearest.labels == previous {
                 break;
             }
             previous.clone_from(&nearest.labels);
+            let old = centroids.clone();
             let mut sizes = points.means(&nearest.labels, &mut centroids);
             split_empty(&mut sizes, &mut centroids, dim, points.num());
+            let pairs = old.chunks(dim).zip(centroids.chunks(dim));
+            moved = pairs.map(|(old, new)| old != new).collect();
             if sum == before {
                 break;
             }
@@ -83,6 +87,67 @@ impl Nearest {
             labels: vec![0; n],
             distances: vec![0.0; n],
         }
+    }
+}
+
+/// Centroids that points are held against.
+struct Centroids {
+    values: Vec<f32>,
+    squares: Vec<f32>,
+    /// Their places among all, ascending.
+    places: Vec<u32>,
+}
+
+impl Centroids {
+    fn new(all: &[f32], dim: usize, places: impl Iterator<Item = u32>) -> Self {
+        let places: Vec<u32> = places.collect();
+        let row = |at: &u32| {
+            let from = *at as usize * dim;
+            all.get(from..from + dim).unwrap_or_default()
+        };
+        let values: Vec<f32> = places.iter().flat_map(row).copied().collect();
+        Self {
+            squares: squares(&values, dim),
+            values,
+            places,
+        }
+    }
+}
+
+/// What one task works with.
+#[derive(Default)]
+struct Scratch {
+    points: Vec<f32>,
+    squares: Vec<f32>,
+    products: Vec<f32>,
+}
+
+impl Scratch {
+    fn gather<'a>(&mut self, rows: impl Iterator<Item = (&'a [f32], &'a f32)>) {
+        self.points.clear();
+        self.squares.clear();
+        for (row, square) in rows {
+            self.points.extend_from_slice(row);
+            self.squares.push(*square);
+        }
+    }
+
+    /// The place of the nearest centroid and the squared distance, for each of the gathered points.
+    fn least_distances<'a>(
+        &'a mut self,
+        centroids: &'a Centroids,
+        dim: usize,
+    ) -> impl Iterator<Item = (u32, f32)> + 'a {
+        let num = centroids.places.len();
+        self.products.resize(self.squares.len() * num, 0.0);
+        f32::rows_by_rows(&self.points, &centroids.values, dim, &mut self.products);
+        // No chunks, and so no answers, where there are no centroids.
+        let rows = self.products.chunks(num.max(1)).zip(&self.squares);
+        rows.map(|(row, square)| {
+            let (at, least) = least_distance(row, *square, &centroids.squares);
+            let place = centroids.places.get(at as usize).copied();
+            (place.unwrap_or_default(), least)
+        })
     }
 }
 
@@ -111,22 +176,39 @@ impl<'a> Points<'a> {
     }
 
     /// The nearest centroid of every point and its squared distance; of equals the first.
-    fn search(&self, centroids: &[f32], nearest: &mut Nearest) {
-        let of_centroids = squares(centroids, self.dim);
-        let num = of_centroids.len();
+    ///
+    /// `nearest` holds the answer for centroids of which only those with a flag in `moved` were others. So a
+    /// point whose centroid stayed needs to be held against the moved ones alone, and the others against
+    /// all; the result is the same in every bit.
+    fn search(&self, centroids: &[f32], moved: &[bool], nearest: &mut Nearest) {
+        let all = Centroids::new(centroids, self.dim, (0_u32..).zip(moved).map(|(at, _)| at));
+        let flagged = (0_u32..).zip(moved).filter(|(_, moved)| **moved);
+        let others = Centroids::new(centroids, self.dim, flagged.map(|(at, _)| at));
         let blocks = self.values.par_chunks(BLOCK * self.dim);
         blocks
             .zip(self.squares.par_chunks(BLOCK))
             .zip(nearest.labels.par_chunks_mut(BLOCK))
             .zip(nearest.distances.par_chunks_mut(BLOCK))
             .for_each_init(
-                Vec::new,
-                |products, (((points, squares), labels), least)| {
-                    products.resize(squares.len() * num, 0.0);
-                    f32::rows_by_rows(points, centroids, self.dim, products);
-                    let rows = products.chunks(num).zip(squares);
-                    for ((row, square), (label, least)) in rows.zip(labels.iter_mut().zip(least)) {
-                        (*label, *least) = least_distance(row, *square, &of_centroids);
+                Scratch::default,
+                |scratch, (((points, squares), labels), least)| {
+                    let is_lost = |label: &u32| moved.get(*label as usize).copied().unwrap_or(true);
+                    let lost: Vec<bool> = labels.iter().map(is_lost).collect();
+                    for (wanted, centroids) in [(true, &all), (false, &others)] {
+                        let rows = points.chunks(self.dim).zip(squares).zip(&lost);
+                        scratch.gather(
+                            rows.filter(|(_, lost)| **lost == wanted)
+                                .map(|(row, _)| row),
+                        );
+                        let found = scratch.least_distances(centroids, self.dim);
+                        let places = labels.iter_mut().zip(least.iter_mut()).zip(&lost);
+                        let places = places.filter(|(_, lost)| **lost == wanted);
+                        for (((label, least), _), new) in places.zip(found) {
+                            let is_nearer = new.1 < *least || (new.1 == *least && new.0 < *label);
+                            if wanted || is_nearer {
+                                (*label, *least) = new;
+                            }
+                        }
                     }
                 },
             );
@@ -287,7 +369,7 @@ mod tests {
         let (points, centroids) = (random(700, dim), random(30, dim));
         let points = Points::new(&points, dim);
         let mut nearest = Nearest::new(points.num());
-        points.search(&centroids[..29 * dim], &mut nearest);
+        points.search(&centroids[..29 * dim], &[true; 29], &mut nearest);
         for (at, (label, least)) in nearest.labels.iter().zip(&nearest.distances).enumerate() {
             let distance = |c: &[f32]| -> f32 {
                 let pairs = points.row(at).iter().zip(c);
@@ -296,6 +378,29 @@ mod tests {
             let all: Vec<f32> = centroids[..29 * dim].chunks(dim).map(distance).collect();
             assert!((all[*label as usize] - least).abs() < 1e-5);
             assert!(all.iter().all(|other| other > &(least - 1e-5)));
+        }
+    }
+
+    #[test]
+    fn centroids_that_stayed_need_no_second_look() {
+        let dim = 9;
+        let (points, mut centroids) = (random(1200, dim), random(30, dim));
+        let points = Points::new(&points, dim);
+        let mut nearest = Nearest::new(points.num());
+        points.search(&centroids, &[true; 30], &mut nearest);
+        for step in 0..31 {
+            // None, a few, and in the end all of them move.
+            let moved: Vec<bool> = (0..30).map(|at| at * 7 % 30 < step).collect();
+            for (at, centroid) in centroids.chunks_mut(dim).enumerate() {
+                if moved[at] {
+                    centroid.rotate_left(1);
+                }
+            }
+            points.search(&centroids, &moved, &mut nearest);
+            let mut anew = Nearest::new(points.num());
+            points.search(&centroids, &[true; 30], &mut anew);
+            assert_eq!(nearest.labels, anew.labels);
+            assert_eq!(nearest.distances, anew.distances);
         }
     }
 
