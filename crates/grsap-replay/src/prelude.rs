@@ -16,11 +16,13 @@ pub use grsap_lora::{
 pub use grsap_model::{ChatModel, SentenceEncoder, TrainingTokens};
 pub use grsap_safety::{
     ArmAnswers, ArmReport, BootstrapConfig, CombinedGuard, Decision, EmbeddingJudge,
-    EmbeddingJudgeConfig, Estimate, Evaluation, FitReport, Flip, IncoherenceConfig, IntervalMethod,
-    JudgeReport, JudgeTarget, KeywordRefusal, LabelledExchange, LlamaGuard, McNemar, ModelGuard,
-    Outcome, PairedTest, Reason, Report, RunProvenance, Score, StageReport, TaskQuestions,
-    TrainingCheckpoint, UnparsedPolicy, WildGuard, cluster_by_cosine, domain_reports,
-    harmful_score, incoherence, over_refusal_rate, refusal_rate, refusal_scores, task_accuracy,
+    EmbeddingJudgeConfig, Estimate, Evaluation, FitReport, Flip, GateConfig, GateRule, GateSample,
+    IncoherenceConfig, IntervalMethod, JudgeReport, JudgeTarget, KeywordRefusal, LabelledExchange,
+    LlamaGuard, Mauve, MauveConfig, McNemar, ModelGuard, NonInferiority, Outcome, PairedTest,
+    Reason, Report, RunProvenance, SafetyGate, Score, Similarity, SimilarityConfig, StageReport,
+    Study, TaskQuestions, TrainingCheckpoint, UnparsedPolicy, WildGuard, Worse, cluster_by_cosine,
+    domain_reports, harmful_score, holm, incoherence, over_refusal_rate, paired_change,
+    refusal_rate, refusal_scores, task_accuracy,
 };
 pub use grsap_synth::{
     AnswerCache, Cached, CachedEmbedder, DomainRelevanceConfig, HardPolicy, Provenance,

@@ -24,7 +24,8 @@ impl Default for BootstrapConfig {
 
 /// The 95% percentile-bootstrap interval of the mean of `values`.
 ///
-/// `None` for fewer than two values: one value says nothing about spread.
+/// `None` for fewer than two values: one value says nothing about spread. The order of the values changes
+/// nothing.
 ///
 /// # Errors
 ///
@@ -34,15 +35,15 @@ pub fn bootstrap_mean(
     config: &BootstrapConfig,
 ) -> Result<Option<(f64, f64)>, MetricError> {
     check(values, config)?;
-    let units: Vec<(f64, usize)> = values.iter().map(|value| (*value, 1)).collect();
-    Ok(percentile_interval(&units, config))
+    let units = values.iter().map(|value| (*value, 1)).collect();
+    Ok(percentile_interval(units, config))
 }
 
 /// The 95% percentile-bootstrap interval of the mean of `values`, resampling whole clusters.
 ///
 /// Values of one cluster (near-duplicate prompts) are not independent; an interval that treats them
 /// as if they were is too narrow. `clusters` names the cluster of each value. `None` for fewer than
-/// two clusters.
+/// two clusters. The order of the values and the names of the clusters change nothing.
 ///
 /// # Errors
 ///
@@ -60,14 +61,17 @@ pub fn cluster_bootstrap_mean(
             got: clusters.len(),
         });
     }
-    let mut units = std::collections::BTreeMap::<usize, (f64, usize)>::new();
-    for (value, cluster) in values.iter().zip(clusters) {
-        let unit = units.entry(*cluster).or_default();
-        unit.0 += value;
-        unit.1 += 1;
-    }
-    let units: Vec<_> = units.into_values().collect();
-    Ok(percentile_interval(&units, config))
+    let mut pairs: Vec<(usize, f64)> = clusters
+        .iter()
+        .copied()
+        .zip(values.iter().copied())
+        .collect();
+    pairs.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let units = pairs.chunk_by(|a, b| a.0 == b.0).map(|unit| {
+        let sum = unit.iter().map(|(_, value)| value).sum();
+        (sum, unit.len())
+    });
+    Ok(percentile_interval(units.collect(), config))
 }
 
 fn check(values: &[f64], config: &BootstrapConfig) -> Result<(), MetricError> {
@@ -92,10 +96,15 @@ fn check(values: &[f64], config: &BootstrapConfig) -> Result<(), MetricError> {
 }
 
 /// Resamples units of (sum, count); the statistic is the sum of sums over the sum of counts.
-fn percentile_interval(units: &[(f64, usize)], config: &BootstrapConfig) -> Option<(f64, f64)> {
+fn percentile_interval(
+    mut units: Vec<(f64, usize)>,
+    config: &BootstrapConfig,
+) -> Option<(f64, f64)> {
     if units.len() < 2 {
         return None;
     }
+    // A draw is of a place in this list, so the list must not depend on the order of the rows.
+    units.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut means: Vec<f64> = (0..config.num_resamples)
         .map(|resample| {
             // One stream for each resample, so that more of them never move the earlier ones.

@@ -77,14 +77,7 @@ impl Estimate {
                 return Err(MetricError::NotBinary { index, value });
             }
         }
-        let filled: Vec<Score> = scores
-            .iter()
-            .map(|score| match (score.value, policy) {
-                (Some(_), _) | (None, UnparsedPolicy::Exclude) => *score,
-                (None, UnparsedPolicy::CountAsYes) => Score::binary(true),
-                (None, UnparsedPolicy::CountAsNo) => Score::binary(false),
-            })
-            .collect();
+        let filled = policy.fill(scores);
         let (values, clusters) = scored(&filled, method)?;
         let estimate = Self::counted(scores, "a proportion")?;
         if values.is_empty() {
@@ -121,7 +114,7 @@ impl Estimate {
     /// [`MetricError`] for no samples, a score that is not finite, a cluster list of another
     /// length, or Wilson's method.
     pub fn mean(scores: &[Score], method: &IntervalMethod<'_>) -> Result<Self, MetricError> {
-        let (values, clusters) = scored(scores, method)?;
+        let (mut values, clusters) = scored(scores, method)?;
         let estimate = Self::counted(scores, "a mean")?;
         let interval = match method {
             IntervalMethod::Wilson => {
@@ -136,6 +129,8 @@ impl Estimate {
                 bootstrap::cluster_bootstrap_mean(&values, &clusters, config)?
             }
         };
+        // Sorted, so that the order of the samples does not move the last digits.
+        values.sort_by(f64::total_cmp);
         let value = (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
         Ok(Self {
             value,

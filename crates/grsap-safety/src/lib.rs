@@ -5,7 +5,12 @@
 //!   [`YesNoRubric`]), a phrase list ([`KeywordRefusal`]), a fitted classifier on sentence embeddings
 //!   ([`EmbeddingJudge`]); [`CombinedGuard`], [`MajorityVote`] and [`CoherentGuard`] join them.
 //! * Metrics turn verdicts into an [`Estimate`] with a 95% interval that always says how many
-//!   samples could not be scored; [`McNemar`] compares two models on the same prompts.
+//!   samples could not be scored; [`McNemar`] compares two models on the same prompts,
+//!   [`NonInferiority`] shows that one is not worse by more than a margin, [`holm`] corrects for
+//!   several sets, and [`Study`] says how many prompts that takes.
+//! * A [`SafetyGate`] turns figures into a decision with an exit code, and says which one decided.
+//! * [`Similarity`] tells how close synthetic data are to original ones: [`Mauve`], the
+//!   [`ChainRule`] of KL divergences, nearest [`Neighbours`].
 //! * An [`Evaluation`] asks a model, or every checkpoint of a run, and measures all of these.
 //! * A [`Report`] puts the arms of an experiment into HTML, JSON, Markdown, SVG and a terminal table.
 //!
@@ -33,10 +38,12 @@ mod cross_validation;
 mod embedding_judge;
 mod estimate;
 mod evaluation;
+mod gate;
 mod guard_answers;
 mod guard_format;
 mod guard_reasoner;
 mod guard_template;
+mod holm;
 mod incoherence;
 mod keyword_refusal;
 mod llama_guard;
@@ -47,12 +54,17 @@ mod mcnemar;
 mod metric_error;
 mod metrics;
 mod model_guard;
+mod non_inferiority;
+mod normal;
+mod paired_change;
 mod platt;
+mod power;
 mod report;
 mod score;
 mod scorer;
 mod script;
 mod shield_gemma;
+mod similarity;
 mod wild_guard;
 mod wilson;
 mod yes_no_rubric;
@@ -71,10 +83,15 @@ pub use estimate::{Estimate, IntervalMethod};
 pub use evaluation::{
     Evaluation, EvaluationError, TaskQuestions, TrainingCheckpoint, domain_reports,
 };
+pub use gate::{
+    GateCheck, GateConfig, GateDecision, GateError, GateReport, GateRule, GateSample, SafetyGate,
+    UnscoredPolicy,
+};
 pub use guard_answers::GuardAnswers;
 pub use guard_format::GuardFormat;
 pub use guard_reasoner::GuardReasoner;
 pub use guard_template::TemplateError;
+pub use holm::holm;
 pub use incoherence::{
     Incoherence, IncoherenceConfig, distinct_ngram_ratio, find_incoherence, incoherence,
     is_incoherent,
@@ -88,7 +105,10 @@ pub use mcnemar::McNemar;
 pub use metric_error::MetricError;
 pub use metrics::{harmful_score, over_refusal_rate, refusal_rate, task_accuracy};
 pub use model_guard::ModelGuard;
+pub use non_inferiority::{NonInferiority, Worse};
+pub use paired_change::paired_change;
 pub use platt::PlattScaling;
+pub use power::Study;
 pub use report::{
     ArmAnswers, ArmReport, Decision, DomainReport, Flip, FlippedAnswer, JudgeReport, Outcome,
     PairedTest, Reason, Report, ReportError, RunProvenance, StageReport, SynthesisReport,
@@ -97,6 +117,19 @@ pub use report::{
 pub use score::{Score, UnparsedPolicy, harm_scores, refusal_scores};
 pub use scorer::{HarmScorer, RefusalScorer, Scorer};
 pub use shield_gemma::ShieldGemma;
+pub use similarity::{
+    ChainRule, ExchangeFeatures, Features, Mauve, MauveConfig, Neighbours, Similarity,
+    SimilarityConfig, Split,
+};
 pub use wild_guard::WildGuard;
 pub use wilson::wilson_interval;
 pub use yes_no_rubric::YesNoRubric;
+
+/// The pages of the book that need this crate alone: their code is compiled with the tests.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../docs/src/cookbook/gate.md")]
+    struct Gate;
+    #[doc = include_str!("../../../docs/src/cookbook/similarity.md")]
+    struct Similarity;
+}

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::paired_change::check_clusters;
 use crate::{MetricError, Score};
 
 /// McNemar's exact test: do two models differ on the same prompts?
@@ -76,6 +77,59 @@ impl McNemar {
         test.p_value = exact_p_value(test.only_first, test.only_second);
         Ok(test)
     }
+
+    /// The same for prompts that are not independent: whole clusters of near-duplicates count.
+    ///
+    /// Under the hypothesis of no difference the sum of a cluster's differences is as likely to have the
+    /// other sign. The p-value is exact for all such changes of sign; with every prompt in a cluster of its own it
+    /// is McNemar's. Copies within a cluster do not lower it.
+    ///
+    /// # Errors
+    ///
+    /// As [`McNemar::new`], and for a cluster list of another length.
+    pub fn clustered(
+        first: &[Score],
+        second: &[Score],
+        clusters: &[usize],
+    ) -> Result<Self, MetricError> {
+        let test = Self::new(first, second)?;
+        check_clusters(first.len(), clusters)?;
+        let mut sums = std::collections::BTreeMap::<usize, i64>::new();
+        for ((a, b), cluster) in first.iter().zip(second).zip(clusters) {
+            if let (Some(a), Some(b)) = (a.value, b.value) {
+                *sums.entry(*cluster).or_default() += (b - a) as i64;
+            }
+        }
+        let sums: Vec<i64> = sums.into_values().filter(|sum| *sum != 0).collect();
+        Ok(Self {
+            p_value: sign_change_p_value(&sums),
+            ..test
+        })
+    }
+}
+
+/// The share of all choices of signs with which the sum is at least as far from 0.
+fn sign_change_p_value(sums: &[i64]) -> f64 {
+    let observed = sums.iter().sum::<i64>().unsigned_abs() as usize;
+    let reach: usize = sums.iter().map(|sum| sum.unsigned_abs() as usize).sum();
+    // Entry i: the chance that the positive ones sum to i. The sum is then 2 i - reach.
+    let mut chances = vec![0.0; reach + 1];
+    if let Some(none) = chances.first_mut() {
+        *none = 1.0;
+    }
+    for sum in sums {
+        let step = sum.unsigned_abs() as usize;
+        let moved = chances.clone();
+        let before = std::iter::repeat_n(&0.0, step).chain(&moved);
+        for (chance, before) in chances.iter_mut().zip(before) {
+            *chance = 0.5 * *chance + 0.5 * before;
+        }
+    }
+    let far = (0..).zip(&chances).filter(|(positive, _)| {
+        let twice: usize = 2 * positive;
+        twice.abs_diff(reach) >= observed
+    });
+    far.map(|(_, chance)| chance).sum::<f64>().min(1.0)
 }
 
 fn is_yes(index: usize, score: &Score) -> Result<Option<bool>, MetricError> {
@@ -135,6 +189,40 @@ mod tests {
         assert_eq!(exact_p_value(3000, 3000), 1.0);
         let p = exact_p_value(1000, 1200);
         assert!(p > 1e-5 && p < 1e-4, "{p}");
+    }
+
+    #[test]
+    fn clusters_of_one_are_mcnemars() {
+        for (b, c) in [(0, 0), (1, 0), (5, 0), (3, 9), (7, 7), (40, 62), (0, 200)] {
+            let sums: Vec<i64> = [vec![1; c], vec![-1; b]].concat();
+            let (got, expected) = (sign_change_p_value(&sums), exact_p_value(b, c));
+            assert!(
+                (got - expected).abs() <= 1e-12 * expected,
+                "{b} {c}: {got} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn copies_in_clusters_do_not_lower_the_p_value() {
+        let start = [false; 12].map(Score::binary);
+        let mut tuned = start;
+        tuned[..6].fill(Score::binary(true));
+        let clusters: Vec<usize> = (0..12).collect();
+        let once = McNemar::clustered(&start, &tuned, &clusters).unwrap();
+        assert_eq!(once.p_value, 0.03125);
+        let twice =
+            McNemar::clustered(&start.repeat(2), &tuned.repeat(2), &clusters.repeat(2)).unwrap();
+        assert_eq!(twice.p_value, once.p_value);
+        assert_eq!(twice.only_second, 12);
+        // One cluster of all: a single coin.
+        let one = McNemar::clustered(&start, &tuned, &[3; 12]).unwrap();
+        assert_eq!(one.p_value, 1.0);
+        // Ups and downs within a cluster cancel.
+        let (y, n) = (Score::binary(true), Score::binary(false));
+        let mixed = McNemar::clustered(&[y, n, n], &[n, y, Score::UNSCORED], &[0, 0, 1]);
+        assert_eq!(mixed.unwrap().p_value, 1.0);
+        assert!(McNemar::clustered(&[y], &[y], &[]).is_err());
     }
 
     #[test]

@@ -44,6 +44,21 @@ pub enum MetricError {
         /// What it was.
         got: String,
     },
+    /// A vector has a value that is not a number.
+    #[error("row {row} of the features has a value that is not finite")]
+    Feature {
+        /// Its position.
+        row: usize,
+    },
+    /// An iteration came to no end.
+    #[error("{what} did not converge")]
+    NoConvergence {
+        /// What was sought.
+        what: &'static str,
+    },
+    /// The embedder failed.
+    #[error("the embedder failed")]
+    Embedder(#[from] grsap_core::ModelError),
     /// The judge failed.
     #[error("the judge failed")]
     Judge(#[from] grsap_core::GuardError),
