@@ -14,7 +14,6 @@ use crate::linear::{Dropout, LoraWeights};
 
 /// Shapes have been checked. Weights have the type of the input, factors are f32.
 #[backend_extension(Cube: cfg(feature = "cube"), Autodiff)]
-#[cfg_attr(not(feature = "cube"), allow(unused_variables))]
 pub(crate) trait DenseOps: Backend {
     fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 

@@ -76,6 +76,7 @@ pub(crate) struct AttentionState<B: Backend> {
     pub(crate) k: FloatTensor<B>,
     pub(crate) v: FloatTensor<B>,
     /// What [`FusedBackward::attention_with_state`] gave besides the result.
+    #[cfg_attr(not(feature = "cube"), allow(dead_code))]
     pub(crate) kept: Vec<FloatTensor<B>>,
     pub(crate) shape: AttentionShape,
     pub(crate) segments: Vec<Segment>,

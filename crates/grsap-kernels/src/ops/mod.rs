@@ -1,6 +1,8 @@
 //! The seam to Burn's backends: what they must have, and the gradients.
 
 mod backward;
+// Without a GPU backend nobody implements it.
+#[cfg_attr(not(feature = "cube"), allow(unused_variables, dead_code))]
 mod dense;
 mod fused;
 mod packed;

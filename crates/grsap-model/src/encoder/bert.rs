@@ -154,7 +154,7 @@ impl Bert {
     }
 
     /// The last hidden state of every token, `[tokens, hidden]`. Ids and lengths are in range.
-    pub(super) fn forward(&self, sequences: &[Vec<u32>]) -> Result<Tensor<2>, KernelError> {
+    pub(super) fn forward(&self, sequences: &[&[u32]]) -> Result<Tensor<2>, KernelError> {
         let device = self.words.device();
         let ids: Vec<i32> = sequences
             .iter()

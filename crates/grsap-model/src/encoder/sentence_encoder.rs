@@ -100,7 +100,7 @@ impl SentenceEncoder {
     }
 
     /// Unit vectors of some sequences, one after another.
-    fn embed_batch(&self, sequences: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
+    fn embed_batch(&self, sequences: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
         let dim = self.bert.config.hidden_size;
         let states = self
             .bert
