@@ -17,10 +17,7 @@ fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|_| rng.random::<f32>() * 2.0 - 1.0)
         .collect();
-    Tensor::from_data(
-        TensorData::new(values, shape),
-        &Device::flex(),
-    )
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
