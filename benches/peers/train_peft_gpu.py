@@ -86,7 +86,7 @@ def main():
     adapted = get_peft_model(model, lora)
     adapted.train()
     trained = [p for p in adapted.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(trained, lr=2e-4, fused=True)
     ids = torch.tensor([[(i * 7 + row * 13) % 90 + 5 for i in range(args.tokens)] for row in range(args.rows)])
     losses, starts = [], []
     for _ in range(args.steps + 2):
