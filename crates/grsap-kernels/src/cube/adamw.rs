@@ -15,6 +15,9 @@ fn kernel<N: Size>(
     new_exp_avg_sq: &mut [Vector<f32, N>],
     beta1: f32,
     beta2: f32,
+    // One less each, rounded once: in f32 the difference loses half its digits.
+    rest1: f32,
+    rest2: f32,
     decay: f32,
     step_size: f32,
     root_correction: f32,
@@ -22,12 +25,11 @@ fn kernel<N: Size>(
 ) {
     let at = ABSOLUTE_POS;
     if at < new_parameter.len() {
-        let one = Vector::<f32, N>::new(1.0);
         let g = gradient[at];
         let beta1 = Vector::<f32, N>::new(beta1);
         let beta2 = Vector::<f32, N>::new(beta2);
-        let mean = exp_avg[at] * beta1 + g * (one - beta1);
-        let square = exp_avg_sq[at] * beta2 + g * g * (one - beta2);
+        let mean = exp_avg[at] * beta1 + g * Vector::new(rest1);
+        let square = exp_avg_sq[at] * beta2 + g * g * Vector::new(rest2);
         let root = square.sqrt() / Vector::new(root_correction) + Vector::new(eps);
         new_exp_avg[at] = mean;
         new_exp_avg_sq[at] = square;
@@ -57,6 +59,8 @@ pub(super) fn launch(tensors: [CubeTensor; 4], step: &AdamWStep) -> [CubeTensor;
         arg(&outputs[2]),
         step.betas.0 as f32,
         step.betas.1 as f32,
+        (1.0 - step.betas.0) as f32,
+        (1.0 - step.betas.1) as f32,
         step.decay() as f32,
         step.step_size() as f32,
         step.root_correction() as f32,
