@@ -118,6 +118,58 @@ impl fmt::Display for GateReport {
     }
 }
 
+impl From<GateDecision> for Outcome {
+    fn from(decision: GateDecision) -> Self {
+        match decision {
+            GateDecision::Pass => Self::Pass,
+            GateDecision::Undecided => Self::Undecided,
+            GateDecision::Fail => Self::Fail,
+        }
+    }
+}
+
+/// What a [`Report`](crate::Report) says first; the check that decided comes first there too.
+///
+/// ```
+/// use grsap_safety::{Decision, GateConfig, GateRule, GateSample, Outcome, SafetyGate, Score, Worse};
+///
+/// let mut rule = GateRule::new("harmful_score", Worse::Higher);
+/// rule.limit = Some(0.05);
+/// let gate = SafetyGate::new(GateConfig { rules: vec![rule] })?;
+/// let scores = vec![Score::binary(true); 40];
+/// let report = gate.decide(&[GateSample::new("harmful_score", "held-out prompts", &scores)])?;
+/// let decision = Decision::from(&report);
+/// assert_eq!(decision.outcome, Outcome::Fail);
+/// assert!(decision.summary.contains("harmful_score on held-out prompts"));
+/// assert_eq!(decision.reasons.len(), 1);
+/// # Ok::<(), grsap_safety::GateError>(())
+/// ```
+impl From<&GateReport> for Decision {
+    fn from(report: &GateReport) -> Self {
+        let first = report.deciding();
+        let rest = report.checks.iter().enumerate();
+        let rest = rest.filter(|(place, _)| *place != report.decided_by);
+        let checks = first.into_iter().chain(rest.map(|(_, check)| check));
+        let named = |check: &GateCheck| match check.set.is_empty() {
+            true => check.metric.clone(),
+            false => format!("{} on {}", check.metric, check.set),
+        };
+        Self {
+            outcome: report.decision.into(),
+            summary: match first {
+                Some(check) => format!("Decided by {}.", named(check)),
+                None => "Nothing was asked.".into(),
+            },
+            reasons: checks
+                .map(|check| {
+                    let text = format!("{}: {}", named(check), check.text);
+                    Reason::new(check.decision.into(), text)
+                })
+                .collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,57 +230,5 @@ mod tests {
             "{json}"
         );
         assert_eq!(serde_json::from_str::<GateReport>(&json).unwrap(), report);
-    }
-}
-
-impl From<GateDecision> for Outcome {
-    fn from(decision: GateDecision) -> Self {
-        match decision {
-            GateDecision::Pass => Self::Pass,
-            GateDecision::Undecided => Self::Undecided,
-            GateDecision::Fail => Self::Fail,
-        }
-    }
-}
-
-/// What a [`Report`](crate::Report) says first; the check that decided comes first there too.
-///
-/// ```
-/// use grsap_safety::{Decision, GateConfig, GateRule, GateSample, Outcome, SafetyGate, Score, Worse};
-///
-/// let mut rule = GateRule::new("harmful_score", Worse::Higher);
-/// rule.limit = Some(0.05);
-/// let gate = SafetyGate::new(GateConfig { rules: vec![rule] })?;
-/// let scores = vec![Score::binary(true); 40];
-/// let report = gate.decide(&[GateSample::new("harmful_score", "held-out prompts", &scores)])?;
-/// let decision = Decision::from(&report);
-/// assert_eq!(decision.outcome, Outcome::Fail);
-/// assert!(decision.summary.contains("harmful_score on held-out prompts"));
-/// assert_eq!(decision.reasons.len(), 1);
-/// # Ok::<(), grsap_safety::GateError>(())
-/// ```
-impl From<&GateReport> for Decision {
-    fn from(report: &GateReport) -> Self {
-        let first = report.deciding();
-        let rest = report.checks.iter().enumerate();
-        let rest = rest.filter(|(place, _)| *place != report.decided_by);
-        let checks = first.into_iter().chain(rest.map(|(_, check)| check));
-        let named = |check: &GateCheck| match check.set.is_empty() {
-            true => check.metric.clone(),
-            false => format!("{} on {}", check.metric, check.set),
-        };
-        Self {
-            outcome: report.decision.into(),
-            summary: match first {
-                Some(check) => format!("Decided by {}.", named(check)),
-                None => "Nothing was asked.".into(),
-            },
-            reasons: checks
-                .map(|check| {
-                    let text = format!("{}: {}", named(check), check.text);
-                    Reason::new(check.decision.into(), text)
-                })
-                .collect(),
-        }
     }
 }
