@@ -2,7 +2,7 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{Dense, ROW_UNITS, arg, indices, one_cube_a_row};
+use super::launch::{Dense, arg, indices, one_cube_a_row, row_units};
 use super::row_sum::{row_max, row_sum};
 
 /// One cube a row of logits: its loss, and in its place the gradient of the loss. In f32.
@@ -102,7 +102,7 @@ pub(super) fn launch(
     let losses = logits.empty([logits.rows], DType::F32);
     let client = logits.client();
     let size = logits.vector_size(logits.width);
-    let units = ROW_UNITS.min(client.properties().hardware.max_units_per_cube as usize);
+    let units = row_units(&client, 256);
     let (targets, len) = indices(&client, targets);
     kernel::launch(
         &client,

@@ -9,8 +9,11 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 use cubecl::tensor_vector_size_parallel;
 
-/// Units of one cube in kernels that reduce a row.
-pub(super) const ROW_UNITS: usize = 256;
+/// Units of one cube in kernels that reduce a row: a power of two, `most` where the device has so
+/// many.
+pub(super) fn row_units(client: &Client, most: usize) -> usize {
+    most.min(client.properties().hardware.max_units_per_cube as usize)
+}
 
 /// A tensor whose elements lie one after another, `[rows, width]`.
 pub(super) struct Dense {

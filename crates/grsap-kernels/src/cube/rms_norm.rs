@@ -1,7 +1,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{Dense, ROW_UNITS, arg, one_cube_a_row};
+use super::launch::{Dense, arg, one_cube_a_row, row_units};
 use super::row_sum::{lane_sum, row_sum};
 
 /// One cube a row, in f32.
@@ -87,7 +87,7 @@ pub(super) fn forward(x: CubeTensor, weight: CubeTensor, eps: f64) -> CubeTensor
     let y = x.empty_like();
     let client = x.client();
     let size = x.vector_size(x.width).min(4);
-    let units = ROW_UNITS.min(client.properties().hardware.max_units_per_cube as usize);
+    let units = row_units(&client, 256);
     forward_kernel::launch(
         &client,
         one_cube_a_row(x.rows),
@@ -110,7 +110,7 @@ pub(super) fn backward(x: CubeTensor, weight: CubeTensor, dy: CubeTensor, eps: f
     let dx = x.empty_like();
     let client = x.client();
     let size = x.vector_size(x.width).min(4);
-    let units = ROW_UNITS.min(client.properties().hardware.max_units_per_cube as usize);
+    let units = row_units(&client, 256);
     backward_kernel::launch(
         &client,
         one_cube_a_row(x.rows),

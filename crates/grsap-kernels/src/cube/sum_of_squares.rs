@@ -1,7 +1,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{Dense, ROW_UNITS, arg};
+use super::launch::{Dense, arg, row_units};
 use super::row_sum::{lane_sum, row_sum};
 
 /// One cube for a whole tensor, so that the order of the sum is always the same.
@@ -25,7 +25,7 @@ fn kernel<N: Size>(x: &[Vector<f32, N>], sums: &mut [f32], place: usize, #[compt
 pub(super) fn launch(sums: CubeTensor, x: CubeTensor, place: usize) -> CubeTensor {
     let x = Dense::new(x);
     let client = x.client();
-    let units = (4 * ROW_UNITS).min(client.properties().hardware.max_units_per_cube as usize);
+    let units = row_units(&client, 1024);
     kernel::launch(
         &client,
         CubeCount::Static(1, 1, 1),
