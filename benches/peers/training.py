@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """LoRA steps of this library and of PEFT, in turn, a process for each: tokens a second and peak memory.
 
-usage: training.py --gguf FILE [--runs 3] [--threads 2] [--shapes 8x128,...] [--dtypes f32,bf16] [--no-checkpointing] [--ours PROGRAM]
+usage: training.py --gguf FILE [--runs 3] [--threads 2] [--shapes 8x128,...] [--dtypes f32,bf16,int8,nf4] [--no-checkpointing] [--ours PROGRAM]
+
+PEFT has no int8 and nf4 here.
 """
 
 import argparse
@@ -36,9 +38,9 @@ def main():
             for flag in ([],) if args.no_checkpointing else ([], ["--checkpointing"]):
                 what = ", checkpointing" if flag else ""
                 for dtype in args.dtypes.split(","):
-                    bf16 = ["--bf16"] if dtype == "bf16" else []
-                    programs[f"ours, {dtype}" + what] = [args.ours, args.gguf, *size, *flag, *bf16]
-                    programs[f"PEFT, {dtype}" + what] = [*peft, *size, *flag, "--dtype", dtype]
+                    programs[f"ours, {dtype}" + what] = [args.ours, args.gguf, *size, *flag, "--format", dtype]
+                    if dtype in ("f32", "bf16"):
+                        programs[f"PEFT, {dtype}" + what] = [*peft, *size, *flag, "--dtype", dtype]
             for who, command in programs.items():
                 done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=True)
                 figures = json.loads(done.stdout.strip().splitlines()[-1])

@@ -2,7 +2,7 @@
 //! and tokens a second as one line of JSON. `benches/peers/gpu.py` runs it in turn with PEFT on the
 //! same weights.
 //!
-//!     gpu SHAPE [--rows 8] [--tokens 512] [--steps 6] [--layers N] [--checkpointing] [--f32] [--cpu]
+//!     gpu SHAPE [--rows 8] [--tokens 512] [--steps 6] [--layers N] [--checkpointing] [--format bf16|f32|int8|nf4] [--cpu]
 //!
 //! Build it with `--features cuda` (or `wgpu`).
 
@@ -183,10 +183,8 @@ fn main() -> Result<(), Box<dyn StdError>> {
         () if flag("--cpu") => Device::flex(),
         () => return Err("build it with --features cuda or wgpu, or say --cpu".into()),
     };
-    let format = match flag("--f32") {
-        true => WeightFormat::F32,
-        false => WeightFormat::Bf16,
-    };
+    let named = args.iter().skip_while(|arg| *arg != "--format").nth(1);
+    let format: WeightFormat = named.map_or("bf16", String::as_str).parse()?;
     let started = Instant::now();
     let source = made_up::MadeUp::new(config.clone());
     let mut decoder = Decoder::load_as(&source, &config, &device, format)?;
@@ -218,9 +216,15 @@ fn main() -> Result<(), Box<dyn StdError>> {
         return Err("no steps".into());
     };
     let seconds = (*last - *first).as_secs_f64();
+    let rate = (rows * tokens * steps) as f64 / seconds;
+    // The products with frozen weights, forwards and backwards, over the inputs: four operations a
+    // weight and token.
+    let sizes = decoder.projections().map(|(_, p)| p.weight().dims());
+    let sizes = sizes.chain([decoder.head_weight().dims()]);
+    let num_weights: usize = sizes.map(|[out, width]| out * width).sum();
     println!(
-        r#"{{"tokens_per_second": {:.1}, "losses": {:.4?}, "loading_seconds": {loaded:.1}}}"#,
-        (rows * tokens * steps) as f64 / seconds,
+        r#"{{"tokens_per_second": {rate:.1}, "tflops": {:.1}, "losses": {:.4?}, "loading_seconds": {loaded:.1}}}"#,
+        4e-12 * num_weights as f64 * rate,
         report.losses,
     );
     Ok(())

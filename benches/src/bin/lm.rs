@@ -118,12 +118,7 @@ fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let path = args.first().ok_or("usage: lm FILE-or-DIR [--format F]")?;
     let format = args.iter().skip_while(|arg| *arg != "--format").nth(1);
-    let format = match format.map_or("f32", String::as_str) {
-        "f32" => WeightFormat::F32,
-        "bf16" => WeightFormat::Bf16,
-        "int8" => WeightFormat::Int8,
-        other => return Err(format!("no format {other}").into()),
-    };
+    let format: WeightFormat = format.map_or("f32", String::as_str).parse()?;
     let model = ChatModel::load_as(path, &Device::flex(), format)?.with_engine(EngineConfig {
         max_batch: 32,
         max_prefill_tokens: 4096,

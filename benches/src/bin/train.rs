@@ -2,7 +2,7 @@
 //! with frozen weights in that time (four operations a weight and token: forwards and backwards), and
 //! the most memory that was resident, as one line of JSON. `benches/peers/training.py` runs it in turn with PEFT.
 //!
-//!     train FILE-or-DIR [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--bf16]
+//!     train FILE-or-DIR [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--format f32|bf16|int8|nf4]
 
 #![allow(clippy::print_stdout)] // that is what it is for
 
@@ -35,10 +35,8 @@ fn main() -> Result<(), Error> {
         }
     };
     let (rows, tokens) = (option("--rows", 8)?, option("--tokens", 128)?);
-    let format = match args.iter().any(|arg| arg == "--bf16") {
-        true => WeightFormat::Bf16,
-        false => WeightFormat::F32,
-    };
+    let named = args.iter().skip_while(|arg| *arg != "--format").nth(1);
+    let format: WeightFormat = named.map_or("f32", String::as_str).parse()?;
     let mut model = ChatModel::load_as(path, &Device::flex(), format)?;
     let ids = |row: usize| (0..tokens).map(move |i| ((i * 7 + row * 13) % 90 + 5) as u32);
     let examples = (0..rows)

@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Int, Tensor, TensorData, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
 use crate::error::{KernelError, check};
 use crate::ops;
@@ -48,12 +48,9 @@ pub fn linear_cross_entropy(
         let targets = targets.to_vec();
         return Ok(ops::linear_cross_entropy(hidden, packed, targets, softcap));
     }
-    let weight = weight.dense_or_unpacked();
-    let has_kernel = crate::is_gpu(&hidden) && hidden.dtype() == weight.dtype();
-    Ok(if has_kernel && !weight.is_tracked() {
-        ops::dense_linear_cross_entropy(hidden, weight, targets.to_vec(), softcap)
-    } else {
-        reference(hidden, weight, targets, softcap)
+    Ok(match weight.dense_for(&hidden) {
+        Some(weight) => ops::dense_linear_cross_entropy(hidden, weight, targets.to_vec(), softcap),
+        None => reference(hidden, weight.dense_or_unpacked(), targets, softcap),
     })
 }
 
@@ -66,7 +63,7 @@ pub fn reference(
 ) -> Tensor<1> {
     let device = hidden.device();
     let n = targets.len();
-    let logits = hidden.matmul(weight.transpose()).cast(DType::F32);
+    let logits = crate::at_least_f32(hidden.matmul(weight.transpose()));
     let logits = match softcap {
         Some(cap) => (logits / cap).tanh() * cap,
         None => logits,

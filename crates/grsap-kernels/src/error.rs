@@ -35,10 +35,16 @@ pub enum KernelError {
         what: &'static str,
     },
     /// The device has no operations on weights of this format.
-    #[error("weights in {format:?} are for the CPU (Burn's Flex backend)")]
+    #[error("this device has no operations on weights in {format}")]
     Format {
         /// The format.
         format: crate::WeightFormat,
+    },
+    /// No format of weights has the name.
+    #[error("no format of weights is called {name:?}: there are f32, bf16, int8 and nf4")]
+    UnknownFormat {
+        /// What was asked for.
+        name: String,
     },
     /// A segment has no keys, or fewer keys than queries under a causal mask.
     #[error("attention: segment {segment} has {num_queries} queries and {num_keys} keys")]

@@ -22,6 +22,7 @@
 
 mod adamw;
 mod attention;
+mod blocks;
 mod cross_entropy;
 mod error;
 mod linear;
@@ -67,13 +68,21 @@ pub mod reference {
     pub use crate::swiglu::reference as swiglu;
 }
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
+
+/// What the references compute in.
+fn at_least_f32<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match x.dtype() {
+        DType::F64 => x,
+        _ => x.cast(DType::F32),
+    }
+}
 
 /// Whether the fused CPU version takes these inputs.
 fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
     #[cfg(feature = "flex")]
     {
-        x.dtype() == DType::F32 && x.device() == burn::tensor::Device::flex()
+        x.dtype() == DType::F32 && x.device() == Device::flex()
     }
     #[cfg(not(feature = "flex"))]
     {
@@ -84,18 +93,22 @@ fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
 
 /// Whether the GPU kernels take these inputs.
 fn is_gpu<const D: usize>(x: &Tensor<D>) -> bool {
+    matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16) && has_kernels(&x.device())
+}
+
+/// Whether it is a GPU that there are kernels for.
+fn has_kernels(device: &Device) -> bool {
     #[cfg(feature = "cube")]
     {
         use burn::backend::DispatchDevice;
-        matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16)
-            && matches!(
-                x.device().without_autodiff().as_dispatch(),
-                DispatchDevice::Cube(_)
-            )
+        matches!(
+            device.clone().without_autodiff().as_dispatch(),
+            DispatchDevice::Cube(_)
+        )
     }
     #[cfg(not(feature = "cube"))]
     {
-        let _ = (x, DType::F32);
+        let _ = device;
         false
     }
 }

@@ -20,12 +20,9 @@ pub fn linear(x: Tensor<2>, weight: &FrozenWeight) -> Result<Tensor<2>, KernelEr
     if let Some(packed) = weight.packed_for(&x) {
         return Ok(ops::linear(x, packed));
     }
-    let weight = weight.dense_or_unpacked();
-    let has_kernel = crate::is_gpu(&x) && x.dtype() == weight.dtype();
-    Ok(if has_kernel && !weight.is_tracked() {
-        ops::dense_linear(x, weight)
-    } else {
-        reference(x, weight)
+    Ok(match weight.dense_for(&x) {
+        Some(weight) => ops::dense_linear(x, weight),
+        None => reference(x, weight.dense_or_unpacked()),
     })
 }
 
@@ -121,12 +118,9 @@ pub fn lora_linear(
     if let (Some(packed), true) = (weight.packed_for(&x), f32_factors) {
         return Ok(ops::lora_linear(x, packed, lora, dropout));
     }
-    let weight = weight.dense_or_unpacked();
-    let has_kernel = crate::is_gpu(&x) && x.dtype() == weight.dtype() && f32_factors;
-    Ok(if has_kernel && !weight.is_tracked() {
-        ops::dense_lora_linear(x, weight, lora, dropout)
-    } else {
-        lora_reference(x, weight, lora, dropout)
+    Ok(match weight.dense_for(&x).filter(|_| f32_factors) {
+        Some(weight) => ops::dense_lora_linear(x, weight, lora, dropout),
+        None => lora_reference(x, weight.dense_or_unpacked(), lora, dropout),
     })
 }
 

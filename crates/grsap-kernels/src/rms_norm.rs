@@ -32,8 +32,9 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Result<Tensor<2>, 
 /// The same in plain tensor operations.
 pub fn reference(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
     let dtype = x.dtype();
-    let x = x.cast(DType::F32);
+    let x = crate::at_least_f32(x);
     let mean_square = x.clone().powi_scalar(2).mean_dim(1);
     let normed = x / (mean_square + eps).sqrt();
-    (normed * weight.cast(DType::F32).unsqueeze()).cast(dtype)
+    let weight = weight.cast(normed.dtype());
+    (normed * weight.unsqueeze()).cast(dtype)
 }

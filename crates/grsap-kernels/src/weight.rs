@@ -1,8 +1,11 @@
+use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
+use crate::blocks::{self, BLOCK};
 use crate::error::KernelError;
 #[cfg(feature = "flex")]
 pub(crate) use crate::flex::PackedWeight;
+use crate::ops::{self, DenseWeight};
 
 #[cfg(not(feature = "flex"))]
 pub(crate) use unavailable::PackedWeight;
@@ -18,9 +21,55 @@ pub enum WeightFormat {
     /// sums are in `f32`. On a GPU everything between the layers is `bf16` as well.
     Bf16,
     /// About a quarter of the memory: 64 inputs of an output share a scale, and become whole
-    /// numbers from -127 to 127; so does the other factor in every product. Sums within such a
-    /// block are exact, over the blocks in `f32`. For generation and scoring; CPU only.
+    /// numbers from -127 to 127. On the CPU so does the other factor in every product; sums within
+    /// such a block are exact, over the blocks in `f32`. On a GPU, and in backward passes, the weight
+    /// is widened where it is needed.
     Int8,
+    /// An eighth of the memory, for training with little of it (QLoRA): 64 inputs of an output share
+    /// a scale, and each becomes the nearest of the sixteen numbers of NF4, 4-bit NormalFloat. The
+    /// weight is widened, forwards and backwards, where it is needed, and not kept. Where the width is
+    /// a multiple of 64 the numbers are those of `bitsandbytes` without double quantisation.
+    ///
+    /// # Source
+    ///
+    /// Dettmers et al. 2023, *QLoRA*.
+    Nf4,
+}
+
+impl std::fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Nf4 => "nf4",
+        })
+    }
+}
+
+/// From what `Display` gives: `f32`, `bf16`, `int8`, `nf4`.
+impl std::str::FromStr for WeightFormat {
+    type Err = KernelError;
+
+    fn from_str(name: &str) -> Result<Self, KernelError> {
+        let all = [Self::F32, Self::Bf16, Self::Int8, Self::Nf4];
+        let found = all.into_iter().find(|format| format.to_string() == name);
+        found.ok_or_else(|| KernelError::UnknownFormat {
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl WeightFormat {
+    /// Whether weights on the device can have the format.
+    pub fn is_supported_by(self, device: &Device) -> bool {
+        PackedWeight::is_for(device)
+            || match self {
+                Self::F32 => true,
+                Self::Bf16 => device.supports_dtype(DType::BF16),
+                Self::Int8 | Self::Nf4 => crate::has_kernels(device),
+            }
+    }
 }
 
 /// A weight that does not change, `[out, in]`.
@@ -48,6 +97,86 @@ pub struct FrozenWeight(Form);
 enum Form {
     Dense(Box<Tensor<2>>),
     Packed(PackedWeight),
+    Blocks(Box<Blocks>),
+}
+
+/// Codes and scales on a GPU.
+#[derive(Debug, Clone)]
+struct Blocks {
+    /// `[out, words]`.
+    codes: Tensor<2, Int>,
+    /// `[out, blocks]`.
+    scales: Tensor<2>,
+    width: usize,
+    format: WeightFormat,
+    /// What it is widened to.
+    dtype: DType,
+}
+
+impl Blocks {
+    fn new(
+        values: &[f32],
+        [out, width]: [usize; 2],
+        format: WeightFormat,
+        device: &Device,
+    ) -> Self {
+        let num_blocks = width.div_ceil(BLOCK);
+        let bits = bits(format);
+        let (mut words, mut scales) = (Vec::new(), Vec::with_capacity(out * num_blocks));
+        words.reserve(out * num_blocks * BLOCK * bits / 32);
+        for row in values.chunks(width.max(1)) {
+            for values in row.chunks(BLOCK) {
+                let mut codes = [0; BLOCK];
+                scales.push(match format {
+                    WeightFormat::Nf4 => blocks::nf4(values, &mut codes),
+                    _ => blocks::int8(values, &mut codes),
+                });
+                words.extend(codes.chunks(32 / bits).map(|codes| {
+                    let codes = codes.iter().rev();
+                    codes.fold(0, |word, &code| word << bits | u32::from(code))
+                }));
+            }
+        }
+        let codes = TensorData::new(words, [out, num_blocks * BLOCK * bits / 32]);
+        let scales = TensorData::new(scales, [out, num_blocks]);
+        Self {
+            codes: Tensor::from_data(codes, (device, DType::U32)),
+            scales: Tensor::from_data(scales, (device, DType::F32)),
+            width,
+            format,
+            dtype: match device.supports_dtype(DType::BF16) {
+                true => DType::BF16,
+                false => DType::F32,
+            },
+        }
+    }
+
+    /// Some of its rows.
+    fn select(&self, rows: Tensor<1, Int>) -> Self {
+        Self {
+            codes: self.codes.clone().select(0, rows.clone()),
+            scales: self.scales.clone().select(0, rows),
+            ..*self
+        }
+    }
+
+    fn weight(&self) -> DenseWeight<Dispatch> {
+        DenseWeight::Blocks {
+            codes: self.codes.clone().into_dispatch(),
+            scales: self.scales.clone().into_dispatch(),
+            width: self.width,
+            bits: bits(self.format),
+            dtype: self.dtype,
+        }
+    }
+}
+
+/// Of a code.
+fn bits(format: WeightFormat) -> usize {
+    match format {
+        WeightFormat::Nf4 => 4,
+        _ => 8,
+    }
 }
 
 impl FrozenWeight {
@@ -69,10 +198,16 @@ impl FrozenWeight {
         if let Some(packed) = PackedWeight::new(&values, shape, format, device) {
             return Ok(Self(Form::Packed(packed)));
         }
+        if !format.is_supported_by(device) {
+            return Err(KernelError::Format { format });
+        }
         let dtype = match format {
             WeightFormat::F32 => DType::F32,
-            WeightFormat::Bf16 if device.supports_dtype(DType::BF16) => DType::BF16,
-            WeightFormat::Bf16 | WeightFormat::Int8 => return Err(KernelError::Format { format }),
+            WeightFormat::Bf16 => DType::BF16,
+            WeightFormat::Int8 | WeightFormat::Nf4 => {
+                let blocks = Blocks::new(&values, shape, format, device);
+                return Ok(Self(Form::Blocks(Box::new(blocks))));
+            }
         };
         let tensor = Tensor::<2>::from_data(TensorData::new(values, shape), (device, DType::F32));
         Ok(Self::dense(tensor.cast(dtype)))
@@ -88,6 +223,7 @@ impl FrozenWeight {
         match &self.0 {
             Form::Dense(tensor) => tensor.dims(),
             Form::Packed(packed) => packed.shape(),
+            Form::Blocks(blocks) => [blocks.codes.dims()[0], blocks.width],
         }
     }
 
@@ -96,6 +232,7 @@ impl FrozenWeight {
         match &self.0 {
             Form::Dense(tensor) => tensor.device(),
             Form::Packed(packed) => packed.device(),
+            Form::Blocks(blocks) => blocks.codes.device(),
         }
     }
 
@@ -105,6 +242,7 @@ impl FrozenWeight {
             Form::Dense(tensor) if tensor.dtype() == DType::BF16 => WeightFormat::Bf16,
             Form::Dense(_) => WeightFormat::F32,
             Form::Packed(packed) => packed.format(),
+            Form::Blocks(blocks) => blocks.format,
         }
     }
 
@@ -112,7 +250,7 @@ impl FrozenWeight {
     pub fn is_tracked(&self) -> bool {
         match &self.0 {
             Form::Dense(tensor) => tensor.is_tracked(),
-            Form::Packed(_) => false,
+            Form::Packed(_) | Form::Blocks(_) => false,
         }
     }
 
@@ -121,6 +259,10 @@ impl FrozenWeight {
         match &self.0 {
             Form::Dense(tensor) => tensor.dims().iter().product::<usize>() * tensor.dtype().size(),
             Form::Packed(packed) => packed.num_bytes(),
+            Form::Blocks(blocks) => {
+                let words = [blocks.codes.dims(), blocks.scales.dims()];
+                words.map(|[out, words]| 4 * out * words).iter().sum()
+            }
         }
     }
 
@@ -130,6 +272,7 @@ impl FrozenWeight {
         match &self.0 {
             Form::Dense(tensor) => tensor.dtype(),
             Form::Packed(_) => DType::F32,
+            Form::Blocks(blocks) => blocks.dtype,
         }
     }
 
@@ -146,6 +289,7 @@ impl FrozenWeight {
                 let values = TensorData::new(packed.unpacked(), packed.shape());
                 Tensor::from_data(values, &packed.device())
             }
+            Form::Blocks(blocks) => ops::widened(blocks.weight()),
         }
     }
 
@@ -165,12 +309,15 @@ impl FrozenWeight {
         if let Some(&index) = indices.iter().find(|&&index| index >= len) {
             return Err(out_of_range(index));
         }
+        let indices_there = |device: &Device| {
+            let index = |&index: &usize| i32::try_from(index).map_err(|_| out_of_range(index));
+            let indices: Vec<i32> = indices.iter().map(index).collect::<Result<_, _>>()?;
+            let indices = TensorData::from(indices.as_slice());
+            Ok::<_, KernelError>(Tensor::<1, Int>::from_data(indices, device))
+        };
         match &self.0 {
             Form::Dense(tensor) => {
-                let index = |&index: &usize| i32::try_from(index).map_err(|_| out_of_range(index));
-                let indices: Vec<i32> = indices.iter().map(index).collect::<Result<_, _>>()?;
-                let indices = TensorData::from(indices.as_slice());
-                let indices = Tensor::<1, Int>::from_data(indices, &tensor.device());
+                let indices = indices_there(&tensor.device())?;
                 Ok(tensor.as_ref().clone().select(0, indices))
             }
             Form::Packed(packed) => {
@@ -178,18 +325,22 @@ impl FrozenWeight {
                 let values = TensorData::new(packed.rows(indices), shape);
                 Ok(Tensor::from_data(values, &packed.device()))
             }
+            Form::Blocks(blocks) => {
+                let indices = indices_there(&blocks.codes.device())?;
+                Ok(ops::widened(blocks.select(indices).weight()))
+            }
         }
     }
 
-    /// The same form with other values: a packed weight is packed again.
+    /// The same form with other values: a weight that was packed or rounded is so again.
     #[must_use]
     pub fn replaced(&self, tensor: Tensor<2>) -> Self {
-        if let Form::Packed(packed) = &self.0
+        if !matches!(self.0, Form::Dense(_))
             && let Ok(values) = tensor.to_data().as_slice::<f32>()
-            && let (shape, format, device) = (tensor.dims(), packed.format(), packed.device())
-            && let Some(packed) = PackedWeight::new(values, shape, format, &device)
+            && let (shape, format) = (tensor.dims(), self.format())
+            && let Ok(replaced) = Self::new(values.to_vec(), shape, format, &self.device())
         {
-            return Self(Form::Packed(packed));
+            return replaced;
         }
         Self::dense(tensor.cast(self.input_dtype()))
     }
@@ -198,6 +349,19 @@ impl FrozenWeight {
     pub(crate) fn packed_for(&self, x: &Tensor<2>) -> Option<PackedWeight> {
         match &self.0 {
             Form::Packed(packed) if crate::is_fused(x) => Some(packed.clone()),
+            _ => None,
+        }
+    }
+
+    /// What the GPU operations take, if they do with this input.
+    pub(crate) fn dense_for(&self, x: &Tensor<2>) -> Option<DenseWeight<Dispatch>> {
+        let fits = crate::is_gpu(x) && x.dtype() == self.input_dtype() && !self.is_tracked();
+        match &self.0 {
+            Form::Dense(tensor) if fits => {
+                let weight = tensor.as_ref().clone();
+                Some(DenseWeight::Whole(weight.into_dispatch()))
+            }
+            Form::Blocks(blocks) if fits => Some(blocks.weight()),
             _ => None,
         }
     }
@@ -215,6 +379,9 @@ mod unavailable {
     pub(crate) enum PackedWeight {}
 
     impl PackedWeight {
+        pub(super) fn is_for(_: &Device) -> bool {
+            false
+        }
         pub(super) fn new(_: &[f32], _: [usize; 2], _: WeightFormat, _: &Device) -> Option<Self> {
             None
         }

@@ -191,6 +191,86 @@ fn int8_layers() {
     }
 }
 
+/// Sixteen numbers to a block's largest, the nearest of which stands for each weight.
+#[test]
+fn nf4_takes_the_nearest() {
+    let (k, n) = (200, 37);
+    let mut weight = values(random([n, k], 51));
+    weight[3 * k..4 * k].fill(0.0);
+    let tensor = Tensor::<2>::from_data(TensorData::new(weight.clone(), [n, k]), &Device::flex());
+    let packed = frozen(&tensor, WeightFormat::Nf4);
+    let got = values(packed.to_tensor());
+    let mut seen = std::collections::BTreeSet::new();
+    for (row, got) in weight.chunks(k).zip(got.chunks(k)) {
+        for (block, got) in row.chunks(64).zip(got.chunks(64)) {
+            let largest = block.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+            for (&x, &y) in block.iter().zip(got) {
+                // Steps are widest at the ends, at -1 and -0.696.
+                assert!((x - y).abs() <= 0.1521 * largest, "{x} became {y}");
+                if largest > 0.0 {
+                    seen.insert((y / largest * 1e5).round() as i64);
+                }
+            }
+        }
+    }
+    assert_eq!(seen.len(), 16, "{seen:?}");
+    assert!(got[3 * k..4 * k].iter().all(|&x| x == 0.0));
+    // Four bits each and a scale for 64, in panels of 32 outputs and blocks of 64 inputs.
+    assert_eq!(packed.num_bytes(), 64 * 256 / 2 + 64 * 4 * 4);
+
+    // A number that is not finite spoils its own block.
+    weight[5] = f32::INFINITY;
+    weight[k] = f32::NAN;
+    let tensor = Tensor::<2>::from_data(TensorData::new(weight, [n, k]), &Device::flex());
+    let spoilt = values(frozen(&tensor, WeightFormat::Nf4).to_tensor());
+    for (at, (got, before)) in spoilt.iter().zip(&got).enumerate() {
+        let bad = at < 64 || (k..k + 64).contains(&at);
+        assert_eq!(got.is_nan(), bad, "element {at}");
+        assert!(bad || got == before);
+    }
+}
+
+/// Rounding the weight aside, `nf4` is the same operation.
+#[test]
+fn nf4_layers() {
+    for (m, k, n) in SHAPES.into_iter().chain([(5, 130, 800)]) {
+        let packed = frozen(&random([n, k], 52), WeightFormat::Nf4);
+        let weight = packed.to_tensor();
+        let targets: Vec<u32> = (0..m).map(|i| (i * 7919 % n) as u32).collect();
+        compare(
+            "nf4 linear",
+            &[random([m, k], 53)],
+            |t| linear(t[0].clone(), &packed).unwrap(),
+            |t| reference::linear(t[0].clone(), weight.clone()),
+        );
+        compare(
+            "nf4 losses",
+            &[random([m, k], 54)],
+            |t| {
+                let nll = linear_cross_entropy(t[0].clone(), &packed, &targets, None);
+                nll.unwrap().unsqueeze()
+            },
+            |t| {
+                let weight = weight.clone();
+                reference::linear_cross_entropy(t[0].clone(), weight, &targets, None).unsqueeze()
+            },
+        );
+        let inputs = [random([m, k], 55), random([3, k], 56), random([n, 3], 57)];
+        let lora = |t: &[Tensor<2>]| LoraWeights {
+            a: t[1].clone(),
+            b: t[2].clone(),
+            scale: 2.0,
+        };
+        let dropout = Some(Dropout { p: 0.3, seed: 11 });
+        compare(
+            "nf4 lora_linear",
+            &inputs,
+            |t| lora_linear(t[0].clone(), &packed, lora(t), dropout).unwrap(),
+            |t| reference::lora_linear(t[0].clone(), weight.clone(), lora(t), dropout),
+        );
+    }
+}
+
 #[test]
 fn frozen_weights_keep_their_values() {
     let weight = random([37, 11], 36);
@@ -430,13 +510,36 @@ fn a_token_does_not_depend_on_its_batch() {
     let cut = |t: &Tensor<2>| t.clone().narrow(0, 20, 70);
     let alone = attention(cut(&q), cut(&k), cut(&v), shape, &Segment::packed([70])).unwrap();
     assert_eq!(values(alone), all[20 * 48..]);
-    // The last token alone against a cache of all keys.
+    // Nor on those behind it.
+    for len in [16, 33, 57] {
+        let cut = |t: &Tensor<2>| t.clone().narrow(0, 20, len);
+        let part = attention(cut(&q), cut(&k), cut(&v), shape, &Segment::packed([len])).unwrap();
+        assert_eq!(values(part), all[20 * 48..(20 + len) * 48], "{len} tokens");
+    }
+    // The last token alone against a cache of all keys: in another order of additions.
     let last = [Segment {
         queries: 0..1,
         keys: vec![20..90],
     }];
-    let one = attention(q.narrow(0, 89, 1), k, v, shape, &last).unwrap();
-    assert_eq!(values(one), all[89 * 48..]);
+    let query = q.clone().narrow(0, 89, 1);
+    let one = attention(query, k.clone(), v.clone(), shape, &last).unwrap();
+    close(
+        "the last token",
+        &values(one.clone()),
+        &all[89 * 48..],
+        1e-6,
+    );
+    // And with its keys in two places, in the same.
+    let apart = |t: &Tensor<2>| {
+        let parts = [(20, 30), (0, 20), (50, 40)].map(|(from, len)| t.clone().narrow(0, from, len));
+        Tensor::cat(parts.to_vec(), 0)
+    };
+    let places = [Segment {
+        queries: 0..1,
+        keys: vec![0..30, 50..90],
+    }];
+    let again = attention(q.narrow(0, 89, 1), apart(&k), apart(&v), shape, &places).unwrap();
+    assert_eq!(values(again), values(one));
 }
 
 #[test]

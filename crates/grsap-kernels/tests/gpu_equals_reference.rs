@@ -8,9 +8,9 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::{
-    AdamWState, AdamWStep, AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment, adamw,
-    attention, linear, linear_cross_entropy, lora_linear, reference, rms_norm, rotary,
-    sums_of_squares, swiglu,
+    AdamWState, AdamWStep, AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment,
+    WeightFormat, adamw, attention, linear, linear_cross_entropy, lora_linear, reference, rms_norm,
+    rotary, sums_of_squares, swiglu,
 };
 
 fn gpu() -> Device {
@@ -339,6 +339,73 @@ fn lora_layers() {
                     close(&what, got, want, 2.0 * tolerance);
                 }
             }
+        }
+    }
+}
+
+/// Weights in eight and four bits: the same numbers as on the CPU, forwards and backwards.
+#[test]
+fn weights_in_few_bits() {
+    for format in [WeightFormat::Int8, WeightFormat::Nf4] {
+        for [m, k, n] in [[3, 24, 40], [33, 70, 17], [70, 192, 128]] {
+            let frozen = |device: &Device| {
+                FrozenWeight::new(values(random([n, k], 60)), [n, k], format, device).unwrap()
+            };
+            let (there, here) = (frozen(&gpu()), frozen(&Device::flex()));
+            let dtype = there.input_dtype();
+            let what = format!("{format:?} {n} x {k} in {dtype:?}");
+            assert_eq!((there.dims(), there.format()), ([n, k], format));
+            let weight = rounded(&here.to_tensor(), dtype);
+            assert_eq!(values(there.to_tensor()), values(weight.clone()), "{what}");
+            let rows = values(there.rows(&[n - 1, 0]).unwrap());
+            let of_cpu = rounded(&here.rows(&[n - 1, 0]).unwrap(), dtype);
+            assert_eq!(rows, values(of_cpu), "{what}");
+            let kept = (4 * n * k) as f64 / there.num_bytes() as f64;
+            assert!(
+                k % 64 != 0
+                    || kept
+                        > if format == WeightFormat::Nf4 {
+                            7.0
+                        } else {
+                            3.7
+                        }
+            );
+
+            let targets: Vec<u32> = (0..m).map(|i| (i * 7919 % n) as u32).collect();
+            let tolerances = dtypes_with_products().into_iter();
+            let dtypes: Vec<_> = tolerances.filter(|(d, _)| *d == dtype).collect();
+            let lora = |t: &Tensor<2>| {
+                let there = t.device().inner();
+                let copy = |t: Tensor<2>| Tensor::<2>::from_data(t.into_data(), &there);
+                LoraWeights {
+                    a: copy(random([4, k], 62)).autodiff(),
+                    b: copy(random([n, 4], 63)).autodiff(),
+                    scale: 2.0,
+                }
+            };
+            compare_in(
+                dtypes.clone(),
+                &format!("lora_linear, {what}"),
+                &[random([m, k], 61)],
+                |t, _| lora_linear(t[0].clone(), &there, lora(&t[0]), None).unwrap(),
+                |t, _| reference::lora_linear(t[0].clone(), weight.clone(), lora(&t[0]), None),
+            );
+            compare_in(
+                dtypes,
+                &format!("linear and losses, {what}"),
+                &[random([m, k], 64)],
+                |t, _| {
+                    let y = linear(t[0].clone(), &there).unwrap().cast(DType::F32);
+                    let nll = linear_cross_entropy(t[0].clone(), &there, &targets, None);
+                    y + nll.unwrap().reshape([m, 1])
+                },
+                |t, _| {
+                    let y = reference::linear(t[0].clone(), weight.clone());
+                    let w = weight.clone();
+                    let nll = reference::linear_cross_entropy(t[0].clone(), w, &targets, None);
+                    y + nll.reshape([m, 1])
+                },
+            );
         }
     }
 }

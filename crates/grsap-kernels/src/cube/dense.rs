@@ -5,10 +5,10 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::Dense;
 use super::product::product;
-use super::{T, adamw, cross_entropy, dropout, sum_of_squares};
+use super::{T, adamw, blocks, cross_entropy, dropout, sum_of_squares};
 use crate::adamw::AdamWStep;
 use crate::linear::Dropout;
-use crate::ops::{DenseBackward, DenseLoraState, DenseOps};
+use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight};
 
 /// Logits that are in memory at once.
 const MOST_LOGITS: usize = 1 << 28;
@@ -30,18 +30,38 @@ fn rows(tensor: T, from: usize, to: usize) -> T {
 }
 
 impl DenseOps for Cube {
-    fn dense_linear(x: T, weight: T) -> T {
-        let dtype = x.dtype;
-        product(x, transposed(weight), dtype)
+    fn widened(weight: DenseWeight<Cube>) -> T {
+        match weight {
+            DenseWeight::Whole(weight) => weight,
+            DenseWeight::Blocks {
+                codes,
+                scales,
+                width,
+                bits,
+                dtype,
+            } => blocks::widen(codes, scales, width, bits, dtype),
+        }
     }
 
-    fn dense_lora_linear(x: T, weight: T, a: T, b: T, scale: f64, dropout: Option<Dropout>) -> T {
+    fn dense_linear(x: T, weight: DenseWeight<Cube>) -> T {
+        let dtype = x.dtype;
+        product(x, transposed(Self::widened(weight)), dtype)
+    }
+
+    fn dense_lora_linear(
+        x: T,
+        weight: DenseWeight<Cube>,
+        a: T,
+        b: T,
+        scale: f64,
+        dropout: Option<Dropout>,
+    ) -> T {
         Self::dense_lora_linear_with_low(x, weight, a, b, scale, dropout).0
     }
 
     fn dense_linear_cross_entropy(
         hidden: T,
-        weight: T,
+        weight: DenseWeight<Cube>,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> T {
@@ -60,21 +80,21 @@ impl DenseOps for Cube {
 }
 
 impl DenseBackward for Cube {
-    fn dense_linear_backward(dy: T, weight: T) -> T {
+    fn dense_linear_backward(dy: T, weight: DenseWeight<Cube>) -> T {
         let dtype = dy.dtype;
-        product(dy, weight, dtype)
+        product(dy, Self::widened(weight), dtype)
     }
 
     fn dense_lora_linear_with_low(
         x: T,
-        weight: T,
+        weight: DenseWeight<Cube>,
         a: T,
         b: T,
         scale: f64,
         dropout: Option<Dropout>,
     ) -> (T, T) {
         let dtype = x.dtype;
-        let y = product(x.clone(), transposed(weight), dtype);
+        let y = product(x.clone(), transposed(Self::widened(weight)), dtype);
         let x = dropped(x, dropout);
         let low = product(x, transposed(cast(a, dtype)), dtype);
         let b = cast(Cube::float_mul_scalar(b, scale.into()), dtype);
@@ -105,14 +125,14 @@ impl DenseBackward for Cube {
         let db = Cube::float_mul_scalar(db, scale.into());
         let dx = with_dx.then(|| {
             let adapted = dropped(product(dlow, cast(a, dtype), dtype), dropout);
-            Cube::float_add(product(dy, weight, dtype), adapted)
+            Cube::float_add(product(dy, Self::widened(weight), dtype), adapted)
         });
         (dx, [da, db])
     }
 
     fn dense_linear_cross_entropy_with_grad(
         hidden: T,
-        weight: T,
+        weight: DenseWeight<Cube>,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> (T, T) {
@@ -143,13 +163,14 @@ fn dropped(x: CubeTensor, dropout: Option<Dropout>) -> CubeTensor {
 /// the logits stay small.
 fn losses(
     hidden: T,
-    weight: T,
+    weight: DenseWeight<Cube>,
     targets: &[u32],
     softcap: Option<f32>,
     with_grad: bool,
 ) -> (T, Option<T>) {
     let n = targets.len();
     let dtype = hidden.dtype;
+    let weight = Cube::widened(weight);
     let vocab = weight.meta.shape()[0];
     if n == 0 {
         return (Dense::new(hidden).empty([0], DType::F32), None);

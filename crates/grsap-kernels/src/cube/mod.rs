@@ -14,6 +14,7 @@
 
 mod adamw;
 mod attention;
+mod blocks;
 mod cross_entropy;
 mod dense;
 mod dropout;

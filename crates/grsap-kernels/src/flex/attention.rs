@@ -1,8 +1,11 @@
-//! Attention over ragged batches. A task is one sequence's share of queries and one key-value
+//! Attention over ragged batches. Whole sequences are worked on in blocks; what is here serves the
+//! others: generated tokens with the keys of those before, short sequences. A task is one sequence's share of queries and one key-value
 //! head with all the query heads that share it, so keys and values are read once for the group.
 
 #![allow(unsafe_code)]
 
+use super::attention_blocks;
+use super::matmul::written;
 use super::simd::{SharedMut, Simd, axpy, dot, exp, simd_fn, tanh};
 use super::team;
 use crate::segment::{AttentionShape, Segment};
@@ -17,15 +20,33 @@ pub(super) fn forward(
     shape: AttentionShape,
     segments: &[Segment],
 ) -> Vec<f32> {
-    let mut out = vec![0.0; q.len()];
-    let shared = SharedMut(out.as_mut_ptr());
+    let (whole, others) = segments.iter().partition(|s| attention_blocks::is_for(s));
+    let (whole, others): (Vec<&Segment>, Vec<&Segment>) = (whole, others);
+    // SAFETY: segments cover the queries (checked at the public function), and each writes its own.
+    unsafe {
+        written(q.len(), |out| {
+            if !whole.is_empty() {
+                attention_blocks::forward([q, k, v], shape, &whole, out);
+            }
+            one_by_one([q, k, v], shape, &others, out);
+        })
+    }
+}
+
+/// One query after the other.
+fn one_by_one(
+    [q, k, v]: [&[f32]; 3],
+    shape: AttentionShape,
+    segments: &[&Segment],
+    out: SharedMut,
+) {
     let tasks: Vec<(&Segment, usize, usize)> = segments
         .iter()
         .flat_map(|segment| {
             (0..segment.queries.len())
                 .step_by(QUERY_BLOCK)
                 .flat_map(move |first| {
-                    (0..shape.num_kv_heads).map(move |kv_head| (segment, first, kv_head))
+                    (0..shape.num_kv_heads).map(move |kv_head| (*segment, first, kv_head))
                 })
         })
         .collect();
@@ -34,14 +55,13 @@ pub(super) fn forward(
         .map(|s| s.queries.len() * s.num_keys())
         .sum();
     let run = |&(segment, first, kv_head): &(&Segment, usize, usize)| {
-        forward_task(q, k, v, shared, shape, segment, first, kv_head);
+        forward_task(q, k, v, out, shape, segment, first, kv_head);
     };
     if work * shape.num_heads * shape.head_dim < 100_000 {
         tasks.iter().for_each(run);
     } else {
         team::run(tasks.len(), |index| run(&tasks[index]));
     }
-    out
 }
 
 simd_fn! {
@@ -53,7 +73,7 @@ simd_fn! {
 
 /// cap * tanh(score / cap) in place.
 #[inline(always)]
-fn soft_cap(scores: &mut [f32], cap: f32) {
+pub(super) fn soft_cap(scores: &mut [f32], cap: f32) {
     for s in scores.iter_mut() {
         *s = cap * tanh(*s / cap);
     }
@@ -61,7 +81,7 @@ fn soft_cap(scores: &mut [f32], cap: f32) {
 
 /// exp(score - max) / sum in place.
 #[inline(always)]
-fn softmax(scores: &mut [f32]) {
+pub(super) fn softmax(scores: &mut [f32]) {
     let max = scores
         .iter()
         .fold(f32::NEG_INFINITY, |max, &s| if s > max { s } else { max });
@@ -193,12 +213,6 @@ pub(super) fn backward(
     shape: AttentionShape,
     segments: &[Segment],
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; v.len()]);
-    let grads = (
-        SharedMut(dq.as_mut_ptr()),
-        SharedMut(dk.as_mut_ptr()),
-        SharedMut(dv.as_mut_ptr()),
-    );
     // Key-value heads in parallel always; sequences too where no two of them share key rows.
     let mut ranges: Vec<_> = segments.iter().flat_map(|s| s.keys.clone()).collect();
     ranges.sort_by_key(|range| range.start);
@@ -206,19 +220,43 @@ pub(super) fn backward(
         .iter()
         .zip(ranges.iter().skip(1))
         .all(|(a, b)| a.end <= b.start);
-    let run = |segment: &Segment, kv_head: usize| {
-        backward_task(q, k, v, dy, grads, shape, segment, kv_head);
+    let is_whole = |s: &&Segment| disjoint && attention_blocks::is_for(s);
+    let (whole, others): (Vec<&Segment>, Vec<&Segment>) = segments.iter().partition(is_whole);
+    let (mut dk, mut dv) = (vec![0.0; k.len()], vec![0.0; v.len()]);
+    let [shared_dk, shared_dv] = [&mut dk, &mut dv].map(|x| SharedMut(x.as_mut_ptr()));
+    let run = |dq: SharedMut| {
+        let grads = (dq, shared_dk, shared_dv);
+        let run = |segment: &Segment, kv_head: usize| {
+            backward_task(q, k, v, dy, grads, shape, segment, kv_head);
+        };
+        if !whole.is_empty() {
+            // SAFETY: the sequences lie within the tensors (checked at the public function) and share
+            // no keys.
+            unsafe {
+                let grads = [dq, shared_dk, shared_dv];
+                attention_blocks::backward([q, k, v], dy, shape, &whole, grads);
+            }
+        }
+        if disjoint {
+            team::run(others.len() * shape.num_kv_heads, |index| {
+                let (segment, kv_head) = (index / shape.num_kv_heads, index % shape.num_kv_heads);
+                run(others[segment], kv_head);
+            });
+        } else {
+            team::run(shape.num_kv_heads, |kv_head| {
+                others.iter().for_each(|segment| run(segment, kv_head));
+            });
+        }
     };
-    if disjoint {
-        team::run(segments.len() * shape.num_kv_heads, |index| {
-            let (segment, kv_head) = (index / shape.num_kv_heads, index % shape.num_kv_heads);
-            run(&segments[segment], kv_head);
-        });
+    let dq = if others.is_empty() && !whole.is_empty() {
+        // SAFETY: segments cover the queries, and each of these writes its own.
+        unsafe { written(q.len(), run) }
     } else {
-        team::run(shape.num_kv_heads, |kv_head| {
-            segments.iter().for_each(|segment| run(segment, kv_head));
-        });
-    }
+        // The others add.
+        let mut dq = vec![0.0; q.len()];
+        run(SharedMut(dq.as_mut_ptr()));
+        dq
+    };
     (dq, dk, dv)
 }
 

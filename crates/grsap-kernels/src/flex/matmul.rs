@@ -26,24 +26,82 @@ fn rows_per_block(m: usize, k: usize) -> usize {
         .min(m.max(1))
 }
 
-/// `c[m, n] = alpha * a[m, k] · b[n, k]ᵀ` (or `+=`): both matrices are read along their rows.
-#[allow(clippy::too_many_arguments)]
-pub(super) fn nt(
+/// A vector that `write` gives all its numbers: memory that is written once need not be cleared.
+///
+/// # Safety
+///
+/// `write` writes `len` numbers.
+pub(super) unsafe fn written(len: usize, write: impl FnOnce(SharedMut)) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    write(SharedMut(values.as_mut_ptr()));
+    // SAFETY: by the caller's word.
+    unsafe { values.set_len(len) };
+    values
+}
+
+/// `alpha * a[m, k] · b[n, k]ᵀ`, `[m, n]`: both matrices are read along their rows.
+pub(super) fn nt(a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), alpha: f32) -> Vec<f32> {
+    // SAFETY: there is room for m x n numbers, and with `Overwrite` every one is written.
+    unsafe {
+        written(m * n, |c| {
+            nt_at(a, b, c, (m, n, k), alpha, Store::Overwrite)
+        })
+    }
+}
+
+/// `alpha * a[m, k] · b[k, n]`, `[m, n]`.
+pub(super) fn nn(a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize), alpha: f32) -> Vec<f32> {
+    // SAFETY: as above.
+    unsafe {
+        written(m * n, |c| {
+            nn_at(a, b, c, (m, n, k), alpha, Store::Overwrite)
+        })
+    }
+}
+
+/// `c[m, n] += a[m, k] · b[k, n]`.
+pub(super) fn add_nn(a: &[f32], b: &[f32], c: &mut [f32], (m, n, k): (usize, usize, usize)) {
+    assert_eq!(c.len(), m * n);
+    // SAFETY: c was borrowed for writing and has the length.
+    unsafe {
+        nn_at(
+            a,
+            b,
+            SharedMut(c.as_mut_ptr()),
+            (m, n, k),
+            1.0,
+            Store::Accumulate,
+        )
+    }
+}
+
+/// `a[k, m]ᵀ · b[k, n]`, `[m, n]`: sums over the rows of both.
+pub(super) fn tn(a: &[f32], b: &[f32], (m, n, k): (usize, usize, usize)) -> Vec<f32> {
+    assert!(a.len() == m * k);
+    nn(&transposed(a, k, m), b, (m, n, k), 1.0)
+}
+
+/// `c[m, n] = alpha * a[m, k] · b[n, k]ᵀ` (or `+=`).
+///
+/// # Safety
+///
+/// `c` has room for m x n numbers, which nothing else touches meanwhile, and has values where they
+/// are added to.
+unsafe fn nt_at(
     a: &[f32],
     b: &[f32],
-    c: &mut [f32],
+    c: SharedMut,
     (m, n, k): (usize, usize, usize),
     alpha: f32,
     into: Store,
 ) {
-    assert!(a.len() == m * k && b.len() == n * k && c.len() == m * n);
+    assert!(a.len() == m * k && b.len() == n * k);
     if m == 0 || n == 0 {
         return;
     }
     let row_block = rows_per_block(m, k);
     let col_block = if m == 1 { 256 } else { 96 };
     let (num_row_blocks, num_col_blocks) = (m.div_ceil(row_block), n.div_ceil(col_block));
-    let c = SharedMut(c.as_mut_ptr());
     let task = |index: usize| {
         let (rb, cb) = (index / num_col_blocks, index % num_col_blocks);
         let rows = (rb * row_block, ((rb + 1) * row_block).min(m));
@@ -54,23 +112,25 @@ pub(super) fn nt(
 }
 
 /// `c[m, n] = alpha * a[m, k] · b[k, n]` (or `+=`).
-#[allow(clippy::too_many_arguments)]
-pub(super) fn nn(
+///
+/// # Safety
+///
+/// As for [`nt_at`].
+unsafe fn nn_at(
     a: &[f32],
     b: &[f32],
-    c: &mut [f32],
+    c: SharedMut,
     (m, n, k): (usize, usize, usize),
     alpha: f32,
     into: Store,
 ) {
-    assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n);
+    assert!(a.len() == m * k && b.len() == k * n);
     if m == 0 || n == 0 {
         return;
     }
     // Enough tasks for a few threads; each packs its strips of `b` once for all its rows.
     let (row_block, col_block) = (m.div_ceil(2).clamp(96, 512), 64);
     let (num_row_blocks, num_col_blocks) = (m.div_ceil(row_block), n.div_ceil(col_block));
-    let c = SharedMut(c.as_mut_ptr());
     let task = |index: usize| {
         let (rb, cb) = (index / num_col_blocks, index % num_col_blocks);
         let rows = (rb * row_block, ((rb + 1) * row_block).min(m));
@@ -78,19 +138,6 @@ pub(super) fn nn(
         nn_block(a, b, c, rows, cols, n, k, alpha, into);
     };
     run(num_row_blocks * num_col_blocks, m * n * k, task);
-}
-
-/// `c[m, n] = alpha * a[k, m]ᵀ · b[k, n]` (or `+=`): sums over the rows of both.
-pub(super) fn tn(
-    a: &[f32],
-    b: &[f32],
-    c: &mut [f32],
-    (m, n, k): (usize, usize, usize),
-    alpha: f32,
-    into: Store,
-) {
-    assert!(a.len() == m * k);
-    nn(&transposed(a, k, m), b, c, (m, n, k), alpha, into);
 }
 
 /// `a[rows, cols]` as `[cols, rows]`.
@@ -397,28 +444,20 @@ mod tests {
             let a = matrix(m * k, 1);
             let b = matrix(n * k, 2);
             let at = |x: &[f32], i: usize| f64::from(x[i]);
-            let mut c = vec![f32::NAN; m * n];
-            nt(&a, &b, &mut c, dims, 1.0, Store::Overwrite);
             close(
-                &c,
+                &nt(&a, &b, dims, 1.0),
                 &naive(|i, j, p| at(&a, i * k + p) * at(&b, j * k + p), dims),
                 k,
             );
-            nn(&a, &b, &mut c, dims, 1.0, Store::Overwrite);
+            let plain = naive(|i, j, p| at(&a, i * k + p) * at(&b, p * n + j), dims);
+            let mut c = nn(&a, &b, dims, 0.5);
+            let half: Vec<f64> = plain.iter().map(|x| 0.5 * x).collect();
+            close(&c, &half, k);
+            add_nn(&a, &b, &mut c, dims);
+            let sum: Vec<f64> = plain.iter().map(|x| 1.5 * x).collect();
+            close(&c, &sum, k);
             close(
-                &c,
-                &naive(|i, j, p| at(&a, i * k + p) * at(&b, p * n + j), dims),
-                k,
-            );
-            tn(&a, &b, &mut c, dims, 0.5, Store::Overwrite);
-            close(
-                &c,
-                &naive(|i, j, p| 0.5 * at(&a, p * m + i) * at(&b, p * n + j), dims),
-                k,
-            );
-            tn(&a, &b, &mut c, dims, 0.5, Store::Accumulate);
-            close(
-                &c,
+                &tn(&a, &b, dims),
                 &naive(|i, j, p| at(&a, p * m + i) * at(&b, p * n + j), dims),
                 k,
             );
@@ -431,18 +470,9 @@ mod tests {
         let a = matrix(m * k, 3);
         let b = matrix(n * k, 4);
         for product in [nt, nn] {
-            let mut all = vec![0.0; m * n];
-            product(&a, &b, &mut all, (m, n, k), 1.0, Store::Overwrite);
+            let all = product(&a, &b, (m, n, k), 1.0);
             for i in 0..m {
-                let mut one = vec![0.0; n];
-                product(
-                    &a[i * k..(i + 1) * k],
-                    &b,
-                    &mut one,
-                    (1, n, k),
-                    1.0,
-                    Store::Overwrite,
-                );
+                let one = product(&a[i * k..(i + 1) * k], &b, (1, n, k), 1.0);
                 assert_eq!(one, all[i * n..(i + 1) * n], "row {i}");
             }
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod attention;
+mod attention_blocks;
 mod cross_entropy;
 mod elementwise;
 mod matmul;
@@ -16,7 +17,7 @@ use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
-use matmul::{Store, nn, nt, tn};
+use matmul::{Store, add_nn, nn, nt, tn};
 pub(crate) use packed::PackedWeight;
 pub(crate) use softmax_weights::softmax_weights;
 
@@ -209,20 +210,12 @@ impl PackedBackward for Flex {
     ) -> (T, T) {
         let (x, a, b) = (Dense::new(x), Dense::new(a), Dense::new(b));
         let ((m, k), [n, _], (r, _)) = (x.dims(), weight.shape(), a.dims());
-        let mut low = vec![0.0; m * r];
         let input = dropped(x.data(), dropout);
-        nt(
-            &input,
-            a.data(),
-            &mut low,
-            (m, r, k),
-            scale,
-            Store::Overwrite,
-        );
+        let low = nt(&input, a.data(), (m, r, k), scale);
         let mut y = weight.forward(x.data(), m);
         // As `low · (bᵀ)`: the rows of bᵀ are long, which the product likes.
         let b_t = matmul::transposed(b.data(), n, r);
-        nn(&low, &b_t, &mut y, (m, n, r), 1.0, Store::Accumulate);
+        add_nn(&low, &b_t, &mut y, (m, n, r));
         (tensor(y, [m, n]), tensor(low, [m, r]))
     }
 
@@ -240,43 +233,18 @@ impl PackedBackward for Flex {
         let (a, b, low) = (Dense::new(a), Dense::new(b), Dense::new(low));
         let ((m, k), [n, _], (r, _)) = (x.dims(), weight.shape(), a.dims());
 
-        // The gradient of `dropout(x) · aᵀ`.
-        let mut dlow = vec![0.0; m * r];
-        nn(
-            dy.data(),
-            b.data(),
-            &mut dlow,
-            (m, r, n),
-            scale,
-            Store::Overwrite,
-        );
+        // The gradient of `dropout(x) · aᵀ`, as `dy · (bᵀ)ᵀ`: r columns would leave vectors half empty.
+        let b_t = matmul::transposed(b.data(), n, r);
+        let dlow = nt(dy.data(), &b_t, (m, r, n), scale);
 
-        let mut dx = vec![0.0; m * k];
-        nn(&dlow, a.data(), &mut dx, (m, k, r), 1.0, Store::Overwrite);
+        let mut dx = nn(&dlow, a.data(), (m, k, r), 1.0);
         if let Some(dropout) = dropout {
             dx = elementwise::dropout(&dx, dropout);
         }
         weight.backward(dy.data(), &mut dx, m, Store::Accumulate);
 
-        let mut da = vec![0.0; r * k];
-        tn(
-            &dlow,
-            &dropped(x.data(), dropout),
-            &mut da,
-            (r, k, m),
-            1.0,
-            Store::Overwrite,
-        );
-
-        let mut db_t = vec![0.0; r * n];
-        tn(
-            low.data(),
-            dy.data(),
-            &mut db_t,
-            (r, n, m),
-            1.0,
-            Store::Overwrite,
-        );
+        let da = tn(&dlow, &dropped(x.data(), dropout), (r, k, m));
+        let db_t = tn(low.data(), dy.data(), (r, n, m));
         let db = matmul::transposed(&db_t, r, n);
 
         [tensor(dx, [m, k]), tensor(da, [r, k]), tensor(db, [n, r])]

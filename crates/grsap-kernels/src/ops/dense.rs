@@ -5,21 +5,47 @@ use burn::backend::autodiff::{
     grads::Gradients,
     ops::{Backward, Ops, OpsKind},
 };
-use burn::backend::{Autodiff, Backend, Dispatch, backend_extension, tensor::FloatTensor};
-use burn::tensor::Tensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, backend_extension};
+use burn::tensor::{DType, Tensor};
 
 use super::backward::backward;
 use crate::adamw::{AdamWState, AdamWStep};
 use crate::linear::{Dropout, LoraWeights};
 
+/// A frozen weight, `[out, in]`.
+#[derive(Debug, Clone, ExtensionType)]
+pub(crate) enum DenseWeight<B: Backend> {
+    Whole(FloatTensor<B>),
+    /// Widened where it is needed, and not kept.
+    Blocks {
+        /// `[out, words]`: the codes of [`BLOCK`](crate::blocks::BLOCK) inputs after those of others.
+        codes: IntTensor<B>,
+        /// `[out, blocks]`.
+        scales: FloatTensor<B>,
+        /// Inputs.
+        width: usize,
+        /// Of a code.
+        bits: usize,
+        /// What it is widened to.
+        dtype: DType,
+    },
+}
+
 /// Shapes have been checked. Weights have the type of the input, factors are f32.
 #[backend_extension(Cube: cfg(feature = "cube"), Autodiff)]
 pub(crate) trait DenseOps: Backend {
-    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The weight as a tensor. Not differentiable.
+    fn widened(#[extension_type] weight: DenseWeight<Self>) -> FloatTensor<Self>;
+
+    fn dense_linear(
+        x: FloatTensor<Self>,
+        #[extension_type] weight: DenseWeight<Self>,
+    ) -> FloatTensor<Self>;
 
     fn dense_lora_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        #[extension_type] weight: DenseWeight<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f64,
@@ -28,7 +54,7 @@ pub(crate) trait DenseOps: Backend {
 
     fn dense_linear_cross_entropy(
         hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        #[extension_type] weight: DenseWeight<Self>,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self>;
@@ -52,13 +78,13 @@ pub(crate) trait DenseOps: Backend {
 
 /// What the backward passes need of the backend below the autodiff one.
 pub(crate) trait DenseBackward: DenseOps {
-    fn dense_linear_backward(dy: FloatTensor<Self>, weight: FloatTensor<Self>)
+    fn dense_linear_backward(dy: FloatTensor<Self>, weight: DenseWeight<Self>)
     -> FloatTensor<Self>;
 
     /// The result and `dropout(x) · aᵀ`.
     fn dense_lora_linear_with_low(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: DenseWeight<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f64,
@@ -75,7 +101,7 @@ pub(crate) trait DenseBackward: DenseOps {
     /// The losses `[n]` and the gradient of each row's loss by its hidden state `[n, width]`.
     fn dense_linear_cross_entropy_with_grad(
         hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: DenseWeight<Self>,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
@@ -88,7 +114,7 @@ pub(crate) trait DenseBackward: DenseOps {
 #[derive(Debug, Clone)]
 pub(crate) struct DenseLoraState<B: Backend> {
     pub(crate) x: FloatTensor<B>,
-    pub(crate) weight: FloatTensor<B>,
+    pub(crate) weight: DenseWeight<B>,
     pub(crate) a: FloatTensor<B>,
     pub(crate) b: FloatTensor<B>,
     /// `dropout(x) · aᵀ`.
@@ -97,22 +123,23 @@ pub(crate) struct DenseLoraState<B: Backend> {
     pub(crate) dropout: Option<Dropout>,
 }
 
-pub(crate) fn dense_linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::dense_linear(
-        x.into_dispatch(),
-        weight.into_dispatch(),
-    ))
+pub(crate) fn widened(weight: DenseWeight<Dispatch>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::widened(weight))
+}
+
+pub(crate) fn dense_linear(x: Tensor<2>, weight: DenseWeight<Dispatch>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::dense_linear(x.into_dispatch(), weight))
 }
 
 pub(crate) fn dense_lora_linear(
     x: Tensor<2>,
-    weight: Tensor<2>,
+    weight: DenseWeight<Dispatch>,
     lora: LoraWeights,
     dropout: Option<Dropout>,
 ) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::dense_lora_linear(
         x.into_dispatch(),
-        weight.into_dispatch(),
+        weight,
         lora.a.into_dispatch(),
         lora.b.into_dispatch(),
         lora.scale,
@@ -122,13 +149,13 @@ pub(crate) fn dense_lora_linear(
 
 pub(crate) fn dense_linear_cross_entropy(
     hidden: Tensor<2>,
-    weight: Tensor<2>,
+    weight: DenseWeight<Dispatch>,
     targets: Vec<u32>,
     softcap: Option<f32>,
 ) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::dense_linear_cross_entropy(
         hidden.into_dispatch(),
-        weight.into_dispatch(),
+        weight,
         targets,
         softcap,
     ))
@@ -157,18 +184,43 @@ pub(crate) fn add_sum_of_squares(sums: Tensor<1>, x: Tensor<2>, place: usize) ->
     ))
 }
 
+impl<B: Backend, C: CheckpointStrategy> DenseWeight<Autodiff<B, C>> {
+    fn inner(self) -> DenseWeight<B> {
+        match self {
+            Self::Whole(weight) => DenseWeight::Whole(weight.into_primitive()),
+            Self::Blocks {
+                codes,
+                scales,
+                width,
+                bits,
+                dtype,
+            } => DenseWeight::Blocks {
+                codes,
+                scales: scales.into_primitive(),
+                width,
+                bits,
+                dtype,
+            },
+        }
+    }
+}
+
 impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
-    fn dense_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn widened(weight: DenseWeight<Self>) -> FloatTensor<Self> {
+        FloatTensor::<Self>::new(B::widened(weight.inner()))
+    }
+
+    fn dense_linear(x: FloatTensor<Self>, weight: DenseWeight<Self>) -> FloatTensor<Self> {
         backward!(
             DenseBackward,
             DenseLinear,
             1,
-            FloatTensor<B>,
+            DenseWeight<B>,
             |weight, dy| [B::dense_linear_backward(dy, weight)]
         );
 
         let node = x.node();
-        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let (x, weight) = (x.into_primitive(), weight.inner());
         match DenseLinear.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(weight.clone(), B::dense_linear(x, weight)),
             OpsKind::UnTracked(prep) => prep.finish(B::dense_linear(x, weight)),
@@ -177,7 +229,7 @@ impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
 
     fn dense_lora_linear(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: DenseWeight<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f64,
@@ -207,7 +259,7 @@ impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
         }
 
         let nodes = [x.node(), a.node(), b.node()];
-        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let (x, weight) = (x.into_primitive(), weight.inner());
         let (a, b) = (a.into_primitive(), b.into_primitive());
         match DenseLoraLinear
             .prepare::<C>(nodes)
@@ -236,7 +288,7 @@ impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
 
     fn dense_linear_cross_entropy(
         hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: DenseWeight<Self>,
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self> {
@@ -249,7 +301,7 @@ impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
         );
 
         let node = hidden.node();
-        let (hidden, weight) = (hidden.into_primitive(), weight.into_primitive());
+        let (hidden, weight) = (hidden.into_primitive(), weight.inner());
         match DenseLinearCrossEntropy
             .prepare::<C>([node])
             .compute_bound()

@@ -10,7 +10,8 @@ mod packed;
 #[cfg(feature = "cube")]
 pub(crate) use dense::{DenseBackward, DenseLoraState, DenseOps};
 pub(crate) use dense::{
-    adamw, add_sum_of_squares, dense_linear, dense_linear_cross_entropy, dense_lora_linear,
+    DenseWeight, adamw, add_sum_of_squares, dense_linear, dense_linear_cross_entropy,
+    dense_lora_linear, widened,
 };
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use fused::{AttentionState, FusedBackward, FusedOps};

@@ -51,6 +51,9 @@ pub fn detach(decoder: &mut Decoder) {
 
 /// Adds the product of each adapter to its weight and takes the adapters off. The outputs stay
 /// the same up to rounding, and cost no more than the base model's.
+///
+/// A weight in few bits is rounded again, which can undo much of what was learnt: after QLoRA, load the
+/// model in `f32`, put the adapter on that, and merge there.
 pub fn merge(decoder: &mut Decoder) {
     for (_, projection) in decoder.projections_mut() {
         projection.merge();

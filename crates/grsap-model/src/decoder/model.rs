@@ -88,6 +88,15 @@ pub(super) struct PartsMut<'a> {
     pub(super) lm_head: &'a mut FrozenWeight,
 }
 
+/// How the head is held where the linear layers are in `format`.
+pub(super) fn head_format(format: WeightFormat, device: &Device) -> WeightFormat {
+    match format {
+        WeightFormat::Nf4 if WeightFormat::Bf16.is_supported_by(device) => WeightFormat::Bf16,
+        WeightFormat::Nf4 => WeightFormat::F32,
+        format => format,
+    }
+}
+
 impl Decoder {
     /// Reads the weights onto a device, one tensor at a time.
     ///
@@ -108,7 +117,8 @@ impl Decoder {
     }
 
     /// The same, with the linear layers and the head in another format. Norms, biases and an
-    /// embedding that is not the head's weight stay in `f32`.
+    /// embedding that is not the head's weight stay in `f32`. Four bits are for the linear layers alone,
+    /// as in QLoRA: the head is then in `bf16`.
     ///
     /// # Errors
     ///
@@ -162,7 +172,11 @@ impl Decoder {
             format,
         };
         // The largest matrix first: packing holds it twice for a moment.
-        let lm_head = frozen(source, &head, [vocab, hidden], form, device)?;
+        let head_form = ProjectionForm {
+            format: head_format(format, device),
+            ..form
+        };
+        let lm_head = frozen(source, &head, [vocab, hidden], head_form, device)?;
         let embedding = embedding
             .map(|name| matrix(source, &name, [vocab, hidden], device))
             .transpose()?

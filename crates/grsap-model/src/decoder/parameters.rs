@@ -2,7 +2,7 @@ use burn::tensor::{Device, Tensor};
 use grsap_kernels::{FrozenWeight, KernelError, WeightFormat};
 
 use super::layer::projection_names;
-use super::model::{Decoder, HEAD, full_name};
+use super::model::{Decoder, HEAD, full_name, head_format};
 
 /// A weight of a decoder on its own: a vector (norms, biases) or a matrix (all others).
 #[derive(Debug, Clone)]
@@ -88,10 +88,13 @@ impl Decoder {
     /// When the device does not have the format.
     pub fn freeze(&mut self, format: WeightFormat) -> Result<(), KernelError> {
         let mut result = Ok(());
+        // The head comes first.
+        let mut head = Some(head_format(format, &self.device()));
         self.visit(|_, place| {
             let Place::Linear(weight) = place else {
                 return;
             };
+            let format = head.take().unwrap_or(format);
             let (shape, device) = (weight.dims(), weight.device());
             let values = weight.to_tensor().inner().try_into_vec_as::<f32>();
             // Values that cannot be read back stay where they are.

@@ -1,26 +1,24 @@
 //! A weight in bytes, with a scale for every 64 inputs of an output.
 
-use std::ops::Range;
+#![allow(unsafe_code)]
 
 use rayon::prelude::*;
 
 use super::super::matmul::Store;
-use super::super::simd::SharedMut;
+use super::super::simd::{SharedMut, Simd, simd_fn};
 use super::super::team;
 use super::int8_kernel::{Int8Kernel, int8_kernel};
-use super::int8_tile::{BLOCK, BLOCK_ROWS, Int8Block, LeftBlock};
-use super::kernel::f32_kernel;
+use super::int8_tile::{BLOCK_ROWS, Int8Block, LeftBlock};
 use super::matrix::{PANEL, Row};
-use super::product::{PANELS_AT_A_TIME, Product, SERIAL_WORK, TASKS_PER_THREAD};
+use super::product::{SERIAL_WORK, TASKS_PER_THREAD};
+use super::widened::Widen;
+use crate::blocks::{BLOCK, int8};
 
 /// Elements of the left matrix for which a task of its own pays, when they are rounded.
 const ELEMENTS_PER_TASK: usize = 1 << 15;
 
 /// Bytes of the left matrix that a task walks over again and again.
 const LEFT_BLOCK_BYTES: usize = 512 * 1024;
-
-/// The largest byte: scales are `largest / 127`, so that there is no -128.
-const LARGEST: f32 = 127.0;
 
 /// A weight `[out, in]` in panels of [`PANEL`] outputs. For each 64 inputs a panel has 16 rows, with four
 /// inputs of every output in a word, as bytes above 128; and then a row with the outputs' scales.
@@ -29,31 +27,6 @@ pub(super) struct Int8 {
     rows: Vec<Row<u32>>,
     out: usize,
     width: usize,
-}
-
-/// What numbers are multiplied by to become bytes, and what bytes are multiplied by; NaN where one is
-/// not finite, so that what is computed with it is not either.
-#[inline(always)]
-pub(super) fn scale(values: &[f32]) -> (f32, f32) {
-    let bits = values.iter().map(|x| x.to_bits() & 0x7FFF_FFFF);
-    let largest = f32::from_bits(bits.max().unwrap_or(0));
-    let factor = LARGEST / largest;
-    if !largest.is_finite() {
-        (0.0, f32::NAN)
-    } else if factor.is_finite() {
-        (factor, largest / LARGEST)
-    } else {
-        // Nothing, or next to nothing.
-        (0.0, 0.0)
-    }
-}
-
-/// The nearest whole number, ties to even.
-#[inline(always)]
-pub(super) fn rounded(x: f32) -> i8 {
-    // Adding it leaves the number in the low bits.
-    const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
-    (x + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i8
 }
 
 impl Int8 {
@@ -76,13 +49,10 @@ impl Int8 {
                 for (column, values) in values.chunks_exact(width).enumerate() {
                     let blocks = panel.chunks_exact_mut(BLOCK_ROWS);
                     for (block, values) in blocks.zip(values.chunks(BLOCK)) {
-                        let (factor, scale) = scale(values);
-                        for (row, values) in block.iter_mut().zip(values.chunks(4)) {
-                            let mut bytes = [128; 4];
-                            for (byte, &x) in bytes.iter_mut().zip(values) {
-                                *byte = (i16::from(rounded(x * factor)) + 128) as u8;
-                            }
-                            row.0[column] = u32::from_le_bytes(bytes);
+                        let mut codes = [128; BLOCK];
+                        let scale = int8(values, &mut codes);
+                        for (row, codes) in block.iter_mut().zip(codes.as_chunks::<4>().0) {
+                            row.0[column] = u32::from_le_bytes(*codes);
                         }
                         block[BLOCK / 4].0[column] = scale.to_bits();
                     }
@@ -104,12 +74,12 @@ impl Int8 {
         self.width.div_ceil(BLOCK)
     }
 
-    /// Writes a part of one row of the weight.
-    fn copy(&self, row: usize, from: usize, to: &mut [f32]) {
+    /// Writes one row of the weight.
+    fn copy_row(&self, row: usize, to: &mut [f32]) {
         let panel_rows = self.num_blocks() * BLOCK_ROWS;
         let panel = &self.rows[row / PANEL * panel_rows..][..panel_rows];
         let column = row % PANEL;
-        for (to, input) in to.iter_mut().zip(from..) {
+        for (to, input) in to.iter_mut().zip(0..) {
             let block = &panel[input / BLOCK * BLOCK_ROWS..][..BLOCK_ROWS];
             let bytes = block[input % BLOCK / 4].0[column].to_le_bytes();
             let scale = f32::from_bits(block[BLOCK / 4].0[column]);
@@ -123,7 +93,7 @@ impl Int8 {
         if self.width > 0 {
             let rows = values.par_chunks_exact_mut(self.width).with_min_len(8);
             rows.zip(indices)
-                .for_each(|(to, &row)| self.copy(row, 0, to));
+                .for_each(|(to, &row)| self.copy_row(row, to));
         }
         values
     }
@@ -195,53 +165,44 @@ impl Int8 {
         }
     }
 
-    /// `dx[m, in] = dy[m, out] · weight`, or `+=`, in single precision: the weight is widened piece by
-    /// piece.
+    /// `dx[m, in] = dy[m, out] · weight`, or `+=`, in single precision.
     ///
     /// # Panics
     ///
     /// When `dy` or `dx` is not a whole number of rows.
-    pub(super) fn backward(&self, dy: &[f32], dx: &mut [f32], m: usize, mut into: Store) {
-        assert!(dy.len() == m * self.out && dx.len() == m * self.width);
-        if m == 0 || self.width == 0 {
-            return;
-        }
-        if self.out == 0 {
-            if into == Store::Overwrite {
-                dx.fill(0.0);
-            }
-            return;
-        }
-        let mut turned = Vec::new();
-        for first in (0..self.out).step_by(PANELS_AT_A_TIME * PANEL) {
-            let outputs = first..(first + PANELS_AT_A_TIME * PANEL).min(self.out);
-            self.turn(outputs.clone(), &mut turned);
-            let product = Product {
-                a: &dy[first..],
-                a_stride: self.out,
-                b: &turned,
-                depth: outputs.len(),
-                c: SharedMut(dx.as_mut_ptr()),
-                m,
-                n: self.width,
-                into,
-            };
-            product.run(f32_kernel());
-            into = Store::Accumulate;
-        }
+    pub(super) fn backward(&self, dy: &[f32], dx: &mut [f32], m: usize, into: Store) {
+        self.product_back(dy, dx, m, into);
+    }
+}
+
+impl Widen for Int8 {
+    fn shape(&self) -> [usize; 2] {
+        self.shape()
     }
 
-    /// Panels of inputs with a row for each of the outputs.
-    fn turn(&self, outputs: Range<usize>, turned: &mut Vec<Row<f32>>) {
-        let depth = outputs.len();
-        turned.resize(self.width.div_ceil(PANEL) * depth, Row::ZERO);
-        team::run_parts(turned, depth, |panel, rows| {
-            let from = panel * PANEL;
-            let len = PANEL.min(self.width - from);
-            for (row, output) in rows.iter_mut().zip(outputs.clone()) {
-                self.copy(output, from, &mut row.0[..len]);
+    fn widen(&self, panel: usize, to: &mut [Row<f32>]) {
+        let panel_rows = self.num_blocks() * BLOCK_ROWS;
+        let panel = &self.rows[panel * panel_rows..][..panel_rows];
+        for (to, block) in to.chunks_mut(BLOCK).zip(panel.chunks_exact(BLOCK_ROWS)) {
+            widen_block(block, to);
+        }
+    }
+}
+
+simd_fn! {
+    fn widen_block(block: &[Row<u32>], to: &mut [Row<f32>]) = widen_block_body
+}
+
+#[inline(always)]
+unsafe fn widen_block_body<S: Simd>(block: &[Row<u32>], to: &mut [Row<f32>]) {
+    let scales = block[BLOCK / 4].0.map(f32::from_bits);
+    for (to, words) in to.chunks_mut(4).zip(block) {
+        for (byte, to) in to.iter_mut().enumerate() {
+            for ((to, word), scale) in to.0.iter_mut().zip(&words.0).zip(&scales) {
+                let byte = (word >> (8 * byte)) & 0xFF;
+                *to = (byte as f32 - 128.0) * scale;
             }
-        });
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::matmul::Store;
 use super::int8::Int8;
 use super::int8_kernel::{Int8Kernel, int8_kernels};
-use super::int8_tile::BLOCK;
+use crate::blocks::BLOCK;
 
 fn matrix(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);

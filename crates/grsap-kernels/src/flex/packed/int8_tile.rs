@@ -3,13 +3,10 @@
 #![allow(unsafe_code)]
 
 use super::super::simd::{SharedMut, Simd, simd_fn};
-use super::int8::{rounded, scale};
 use super::int8_lanes::ByteLanes;
 use super::lanes::prefetch;
 use super::matrix::{PANEL, Row};
-
-/// Inputs that share a scale.
-pub(super) const BLOCK: usize = 64;
+use crate::blocks::{BLOCK, rounded, scale};
 
 /// Rows of a panel for one block: four inputs in each, and the scales.
 pub(super) const BLOCK_ROWS: usize = BLOCK / 4 + 1;

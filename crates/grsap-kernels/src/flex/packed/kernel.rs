@@ -13,7 +13,7 @@ use super::lanes::{Single, Widened};
 use super::tile::{Block, block};
 
 /// One version of the matrix code, which this CPU can run.
-pub(super) struct Kernel<W> {
+pub(in crate::flex) struct Kernel<W> {
     #[cfg_attr(not(test), allow(dead_code))]
     pub(super) name: &'static str,
     run: unsafe fn(&Block<'_, W>),
@@ -33,7 +33,7 @@ impl<W> Kernel<W> {
     ///
     /// The rows lie in `a`, the panels in `b`, and their rectangle in `c`, which nothing else
     /// touches meanwhile.
-    pub(super) unsafe fn run(&self, block: &Block<'_, W>) {
+    pub(in crate::flex) unsafe fn run(&self, block: &Block<'_, W>) {
         // SAFETY: kernels are made below, for instructions that were found on this CPU; the rest
         // is the caller's word.
         unsafe { (self.run)(block) }
@@ -133,7 +133,7 @@ pub(super) fn bf16_kernels() -> Vec<Kernel<u32>> {
     kernels
 }
 
-pub(super) fn f32_kernel() -> Kernel<f32> {
+pub(in crate::flex) fn f32_kernel() -> Kernel<f32> {
     static BEST: OnceLock<Kernel<f32>> = OnceLock::new();
     *BEST.get_or_init(|| f32_kernels()[0])
 }

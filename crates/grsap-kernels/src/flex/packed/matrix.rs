@@ -6,15 +6,15 @@ use super::word::Word;
 
 /// Columns of a product that stand side by side. Two AVX-512 vectors; other instruction sets take
 /// a panel in parts.
-pub(super) const PANEL: usize = 32;
+pub(in crate::flex) const PANEL: usize = 32;
 
 /// One word for each column of a panel. Aligned to whole cache lines.
 #[derive(Clone, Copy)]
 #[repr(C, align(128))]
-pub(super) struct Row<W>(pub(super) [W; PANEL]);
+pub(in crate::flex) struct Row<W>(pub(in crate::flex) [W; PANEL]);
 
 impl<W: Word> Row<W> {
-    pub(super) const ZERO: Self = Self([W::ZERO; PANEL]);
+    pub(in crate::flex) const ZERO: Self = Self([W::ZERO; PANEL]);
 }
 
 /// A weight `[out, in]`, in panels of [`PANEL`] outputs. A panel has a row for each word of inputs,

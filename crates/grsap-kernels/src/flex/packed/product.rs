@@ -12,6 +12,7 @@ use super::super::matmul::Store;
 use super::super::simd::SharedMut;
 use super::super::team;
 use super::kernel::Kernel;
+use super::lanes::prefetch;
 use super::matrix::{PANEL, Packed, Row};
 use super::tile::Block;
 use super::word::Word;
@@ -42,7 +43,7 @@ impl<W: Word> Packed<W> {
         let mut y = Vec::with_capacity(m * self.out);
         // SAFETY: there is room for m x out numbers, and the product writes every one.
         unsafe {
-            self.write_product(kernel, x, m, y.as_mut_ptr());
+            self.write_product(kernel, x, m, SharedMut(y.as_mut_ptr()), self.out);
             y.set_len(m * self.out);
         }
         y
@@ -56,22 +57,30 @@ impl<W: Word> Packed<W> {
     pub(super) fn forward_into(&self, x: &[f32], m: usize, y: &mut [f32]) {
         assert_eq!(y.len(), m * self.out);
         // SAFETY: y was borrowed for writing and has the length.
-        unsafe { self.write_product(W::kernel(), x, m, y.as_mut_ptr()) };
+        unsafe { self.write_product(W::kernel(), x, m, SharedMut(y.as_mut_ptr()), self.out) };
     }
 
-    /// Writes m x out numbers.
+    /// Writes m rows of `out` numbers, `stride` apart.
     ///
     /// # Safety
     ///
     /// There is room for them, which nothing else touches meanwhile.
-    unsafe fn write_product(&self, kernel: Kernel<W>, x: &[f32], m: usize, y: *mut f32) {
+    pub(super) unsafe fn write_product(
+        &self,
+        kernel: Kernel<W>,
+        x: &[f32],
+        m: usize,
+        y: SharedMut,
+        stride: usize,
+    ) {
         assert_eq!(x.len(), m * self.width);
         let product = Product {
             a: &W::left(x, self.width),
             a_stride: self.depth(),
             b: &self.rows,
             depth: self.depth(),
-            c: SharedMut(y),
+            c: y,
+            c_stride: stride,
             m,
             n: self.out,
             into: Store::Overwrite,
@@ -109,21 +118,35 @@ impl<W: Word> Packed<W> {
             return;
         }
         let dy = W::left(dy, self.out);
-        let a_stride = self.out.div_ceil(W::ELEMENTS);
-        let mut into = into;
-        let mut turned = Vec::new();
+        self.add_back(kernel, (&dy, self.out.div_ceil(W::ELEMENTS)), dx, m, into);
+    }
+
+    /// The same with `m` rows of words that are `a_stride` apart.
+    pub(super) fn add_back(
+        &self,
+        kernel: Kernel<W>,
+        (dy, a_stride): (&[W], usize),
+        dx: &mut [f32],
+        m: usize,
+        mut into: Store,
+    ) {
+        assert_eq!(dx.len(), m * self.width);
+        // Others that come meanwhile take memory of their own.
+        let (mut shared, mut own) = (W::scratch().try_lock(), Vec::new());
+        let turned = shared.as_deref_mut().unwrap_or(&mut own);
         let num_panels = self.out.div_ceil(PANEL);
         for first in (0..num_panels).step_by(PANELS_AT_A_TIME) {
             let panels = first..(first + PANELS_AT_A_TIME).min(num_panels);
             let rows = (panels.end * PANEL).min(self.out) - first * PANEL;
             let depth = rows.div_ceil(W::ELEMENTS);
-            self.turn(panels, depth, &mut turned);
+            self.turn(panels, depth, turned);
             let product = Product {
                 a: &dy[first * PANEL / W::ELEMENTS..],
                 a_stride,
-                b: &turned,
+                b: turned,
                 depth,
                 c: SharedMut(dx.as_mut_ptr()),
+                c_stride: self.width,
                 m,
                 n: self.width,
                 into,
@@ -136,12 +159,21 @@ impl<W: Word> Packed<W> {
     /// The transpose of some panels: panels of inputs, with `depth` words of outputs.
     fn turn(&self, panels: Range<usize>, depth: usize, turned: &mut Vec<Row<W>>) {
         let stride = self.depth();
-        turned.resize(self.width.div_ceil(PANEL) * depth, Row::ZERO);
+        let len = self.width.div_ceil(PANEL) * depth;
+        if turned.len() < len {
+            turned.resize(len, Row::ZERO);
+        }
         let size = PANEL / W::ELEMENTS;
-        team::run_parts(turned, depth, |index, to| {
+        team::run_parts(&mut turned[..len], depth, |index, to| {
             for (to, panel) in to.chunks_mut(size).zip(panels.clone()) {
                 let from = &self.rows[panel * stride..][..stride];
                 let from = from.chunks(size).nth(index).unwrap_or_default();
+                // The next one lies far from this one, where no processor looks by itself.
+                for row in from {
+                    let next = std::ptr::from_ref(row).wrapping_add(stride);
+                    prefetch(next);
+                    prefetch(next.cast::<W>().wrapping_add(PANEL / 2));
+                }
                 if from.len() == size && to.len() == size {
                     W::exchange(from, to);
                 } else {
@@ -157,14 +189,15 @@ impl<W: Word> Packed<W> {
 
 /// `c[m, n] = a · b`, or `+=`: `a` has `m` rows of `depth` words, `b` panels of them.
 ///
-/// Whoever makes one vouches for `c`: m x n places, which nothing else touches meanwhile; they need
-/// values only where they are added to.
+/// Whoever makes one vouches for `c`: m rows of n places, `c_stride` apart, which nothing else touches
+/// meanwhile; they need values only where they are added to.
 pub(super) struct Product<'a, W> {
     pub(super) a: &'a [W],
     pub(super) a_stride: usize,
     pub(super) b: &'a [Row<W>],
     pub(super) depth: usize,
     pub(super) c: SharedMut,
+    pub(super) c_stride: usize,
     pub(super) m: usize,
     pub(super) n: usize,
     pub(super) into: Store,
@@ -178,7 +211,11 @@ impl<W: Word> Product<'_, W> {
         }
         let num_panels = n.div_ceil(PANEL);
         assert!(self.a.len() >= (m - 1) * self.a_stride + self.depth);
-        assert!(self.depth <= self.a_stride && self.b.len() >= num_panels * self.depth);
+        assert!(
+            self.depth <= self.a_stride
+                && n <= self.c_stride
+                && self.b.len() >= num_panels * self.depth
+        );
         let rows = rows_per_task(m, self.depth);
         let num_row_tasks = m.div_ceil(rows);
         let threads = rayon::current_num_threads();
@@ -197,12 +234,13 @@ impl<W: Word> Product<'_, W> {
                 b: self.b,
                 depth: self.depth,
                 c: self.c,
+                c_stride: self.c_stride,
                 n,
                 rows: (row, (row + rows).min(m)),
                 panels: (panel, (panel + panels).min(num_panels)),
                 into: self.into,
             };
-            // SAFETY: a and b were checked to have these rows and panels, c has m x n places (see
+            // SAFETY: a and b were checked to have these rows and panels, c has the places (see
             // `Product`), and no two blocks share one.
             unsafe { kernel.run(&block) };
         };

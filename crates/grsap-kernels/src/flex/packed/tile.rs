@@ -15,18 +15,19 @@ const MAX_DEPTH: usize = 768;
 const AHEAD: usize = 24;
 
 /// One rectangle of `c[m, n] = a[m, depth] · b`, where b is in panels.
-pub(super) struct Block<'a, W> {
+pub(in crate::flex) struct Block<'a, W> {
     /// Rows of `depth` words, `a_stride` apart.
-    pub(super) a: &'a [W],
-    pub(super) a_stride: usize,
+    pub(in crate::flex) a: &'a [W],
+    pub(in crate::flex) a_stride: usize,
     /// Panels of `depth` rows.
-    pub(super) b: &'a [Row<W>],
-    pub(super) depth: usize,
-    pub(super) c: SharedMut,
-    pub(super) n: usize,
-    pub(super) rows: (usize, usize),
-    pub(super) panels: (usize, usize),
-    pub(super) into: Store,
+    pub(in crate::flex) b: &'a [Row<W>],
+    pub(in crate::flex) depth: usize,
+    pub(in crate::flex) c: SharedMut,
+    pub(in crate::flex) c_stride: usize,
+    pub(in crate::flex) n: usize,
+    pub(in crate::flex) rows: (usize, usize),
+    pub(in crate::flex) panels: (usize, usize),
+    pub(in crate::flex) into: Store,
 }
 
 /// Computes a block.
@@ -141,7 +142,7 @@ unsafe fn tile<L: Lanes, const M: usize, const P: usize>(
                     for v in 0..2 {
                         let offset = q * PANEL + start + v * L::LANES;
                         // May lie behind the row, where nothing is stored.
-                        let to = (step.row + i) * block.n + column + offset;
+                        let to = (step.row + i) * block.c_stride + column + offset;
                         let to = block.c.0.wrapping_add(to);
                         let sum = sums[i][q][v];
                         if offset + L::LANES <= columns {

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use super::super::matmul::Store;
 use super::int8::Int8;
 use super::matrix::Packed;
+use super::nf4::Nf4;
 use crate::weight::WeightFormat;
 
 /// A packed weight of any format. Copies share their memory.
@@ -16,6 +17,7 @@ enum Words {
     F32(Arc<Packed<f32>>),
     Bf16(Arc<Packed<u32>>),
     Int8(Arc<Int8>),
+    Nf4(Arc<Nf4>),
 }
 
 impl std::fmt::Debug for PackedWeight {
@@ -30,11 +32,16 @@ macro_rules! each {
             Words::F32($packed) => $body,
             Words::Bf16($packed) => $body,
             Words::Int8($packed) => $body,
+            Words::Nf4($packed) => $body,
         }
     };
 }
 
 impl PackedWeight {
+    pub(crate) fn is_for(device: &Device) -> bool {
+        *device == Device::flex()
+    }
+
     /// `None` for other devices.
     pub(crate) fn new(
         values: &[f32],
@@ -46,8 +53,9 @@ impl PackedWeight {
             WeightFormat::F32 => Words::F32(Packed::new(values, shape).into()),
             WeightFormat::Bf16 => Words::Bf16(Packed::new(values, shape).into()),
             WeightFormat::Int8 => Words::Int8(Int8::new(values, shape).into()),
+            WeightFormat::Nf4 => Words::Nf4(Nf4::new(values, shape).into()),
         };
-        (*device == Device::flex()).then(|| Self(pack()))
+        Self::is_for(device).then(|| Self(pack()))
     }
 
     pub(crate) fn device(&self) -> Device {
@@ -59,6 +67,7 @@ impl PackedWeight {
             Words::F32(_) => WeightFormat::F32,
             Words::Bf16(_) => WeightFormat::Bf16,
             Words::Int8(_) => WeightFormat::Int8,
+            Words::Nf4(_) => WeightFormat::Nf4,
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
+use std::sync::Mutex;
 
 use super::super::simd::{Simd, simd_fn};
 use super::super::team;
@@ -14,7 +15,7 @@ const ELEMENTS_PER_TASK: usize = 1 << 15;
 
 /// Thirty-two bits of a matrix: an `f32`, or two `bf16` that follow one another along the inner
 /// dimension.
-pub(super) trait Word: Copy + Send + Sync + 'static {
+pub(in crate::flex) trait Word: Copy + Send + Sync + 'static {
     /// Elements in a word.
     const ELEMENTS: usize;
     const ZERO: Self;
@@ -31,6 +32,9 @@ pub(super) trait Word: Copy + Send + Sync + 'static {
     fn exchange(from: &[Row<Self>], to: &mut [Row<Self>]);
 
     fn kernel() -> Kernel<Self>;
+
+    /// Memory that is used again and again: cleared once, and always there.
+    fn scratch() -> &'static Mutex<Vec<Row<Self>>>;
 }
 
 impl Word for f32 {
@@ -59,6 +63,11 @@ impl Word for f32 {
 
     fn kernel() -> Kernel<f32> {
         f32_kernel()
+    }
+
+    fn scratch() -> &'static Mutex<Vec<Row<f32>>> {
+        static ROWS: Mutex<Vec<Row<f32>>> = Mutex::new(Vec::new());
+        &ROWS
     }
 }
 
@@ -110,6 +119,11 @@ impl Word for u32 {
 
     fn kernel() -> Kernel<u32> {
         bf16_kernel()
+    }
+
+    fn scratch() -> &'static Mutex<Vec<Row<u32>>> {
+        static ROWS: Mutex<Vec<Row<u32>>> = Mutex::new(Vec::new());
+        &ROWS
     }
 }
 
