@@ -74,11 +74,19 @@ pub(crate) fn nf4(values: &[f32], codes: &mut [u8]) -> f32 {
     if !largest.is_finite() {
         return f32::NAN;
     }
-    for (code, &x) in codes.iter_mut().zip(values) {
-        let x = if largest > 0.0 { x / largest } else { 0.0 };
-        // Half way goes to the smaller number.
-        let above = |pair: &[f32]| matches!(pair, [a, b] if x > 0.5 * (a + b));
-        *code = NF4.windows(2).filter(|pair| above(pair)).count() as u8;
+    let mut scaled = [0.0; BLOCK];
+    if largest > 0.0 {
+        for (to, x) in scaled.iter_mut().zip(values) {
+            *to = x / largest;
+        }
+    }
+    codes.fill(0);
+    // One threshold after the other: vector code. Half way goes to the smaller number.
+    for pair in NF4.windows(2) {
+        let half_way = 0.5 * pair.iter().sum::<f32>();
+        for (code, x) in codes.iter_mut().zip(&scaled) {
+            *code += u8::from(*x > half_way);
+        }
     }
     largest
 }

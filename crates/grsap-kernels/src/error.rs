@@ -40,6 +40,12 @@ pub enum KernelError {
         /// The format.
         format: crate::WeightFormat,
     },
+    /// A device failed.
+    #[error("the device failed: {reason}")]
+    Device {
+        /// What it said.
+        reason: String,
+    },
     /// No format of weights has the name.
     #[error("no format of weights is called {name:?}: there are f32, bf16, int8 and nf4")]
     UnknownFormat {

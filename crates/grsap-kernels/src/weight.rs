@@ -25,7 +25,7 @@ pub enum WeightFormat {
     /// such a block are exact, over the blocks in `f32`. On a GPU, and in backward passes, the weight
     /// is widened where it is needed.
     Int8,
-    /// An eighth of the memory, for training with little of it (QLoRA): 64 inputs of an output share
+    /// A seventh of the memory, for training with little of it (QLoRA): 64 inputs of an output share
     /// a scale, and each becomes the nearest of the sixteen numbers of NF4, 4-bit NormalFloat. The
     /// weight is widened, forwards and backwards, where it is needed, and not kept. Where the width is
     /// a multiple of 64 the numbers are those of `bitsandbytes` without double quantisation.
@@ -273,6 +273,39 @@ impl FrozenWeight {
             Form::Dense(tensor) => tensor.dtype(),
             Form::Packed(_) => DType::F32,
             Form::Blocks(blocks) => blocks.dtype,
+        }
+    }
+
+    /// A copy on another device, in the same format; shares its memory where it is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the device does not have the format, or the values cannot be read back.
+    pub fn to_device(&self, device: &Device) -> Result<Self, KernelError> {
+        if *device == self.device() {
+            return Ok(self.clone());
+        }
+        match &self.0 {
+            Form::Dense(tensor)
+                if crate::has_kernels(device) || PackedWeight::is_for(&self.device()) =>
+            {
+                Ok(Self::dense(tensor.as_ref().clone().to_device(device)))
+            }
+            Form::Blocks(blocks) if crate::has_kernels(device) => {
+                let moved = Blocks {
+                    codes: blocks.codes.clone().to_device(device),
+                    scales: blocks.scales.clone().to_device(device),
+                    ..**blocks
+                };
+                Ok(Self(Form::Blocks(Box::new(moved))))
+            }
+            _ => {
+                let values = self.to_tensor().try_into_vec_as::<f32>();
+                let values = values.map_err(|e| KernelError::Device {
+                    reason: e.to_string(),
+                })?;
+                Self::new(values, self.dims(), self.format(), device)
+            }
         }
     }
 

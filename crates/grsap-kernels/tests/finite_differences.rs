@@ -2,7 +2,7 @@
 //! precision: of the fused CPU versions, or with a GPU backend of the GPU kernels.
 
 // A failure here is the message.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::{

@@ -77,9 +77,17 @@ impl TensorSource for RandomWeights {
 }
 
 /// The losses and, one after another, all numbers of the adapter.
-fn train(device: &Device, checkpointing: bool) -> (Vec<f64>, Vec<f32>) {
-    let mut decoder =
-        Decoder::load_as(&RandomWeights, &config(), device, WeightFormat::F32).unwrap();
+fn train(device: &Device, checkpointing: bool, others: &[Device]) -> (Vec<f64>, Vec<f32>) {
+    train_in(WeightFormat::F32, device, checkpointing, others)
+}
+
+fn train_in(
+    format: WeightFormat,
+    device: &Device,
+    checkpointing: bool,
+    others: &[Device],
+) -> (Vec<f64>, Vec<f32>) {
+    let mut decoder = Decoder::load_as(&RandomWeights, &config(), device, format).unwrap();
     let mut rng = grsap_core::rng(5, "examples", &[]);
     let examples: Vec<SftExample> = (0..8)
         .map(|i| {
@@ -105,7 +113,8 @@ fn train(device: &Device, checkpointing: bool) -> (Vec<f64>, Vec<f32>) {
         },
         lora,
     )
-    .unwrap();
+    .unwrap()
+    .with_further_devices(others.iter().cloned());
     attach(&mut decoder, trainer.lora(), 1).unwrap();
     let report = trainer.train(&mut decoder, &examples, &mut []).unwrap();
     let factors = AdapterFactors::of(&decoder);
@@ -115,26 +124,55 @@ fn train(device: &Device, checkpointing: bool) -> (Vec<f64>, Vec<f32>) {
     (report.losses, values.collect())
 }
 
-#[test]
-fn steps_equal_those_of_the_cpu() {
+/// The device, and how far results may be from the CPU's.
+fn gpu() -> (Device, f64) {
     #[cfg(feature = "cuda")]
     // Products of f32 are TF32 there.
-    let (gpu, tolerance) = (Device::cuda(0), 1e-2);
-    #[cfg(not(feature = "cuda"))]
-    let (gpu, tolerance) = (Device::wgpu(burn::tensor::DeviceKind::DefaultDevice), 1e-4);
-    let (losses, factors) = train(&Device::flex(), false);
-    assert!(losses.len() == 6 && losses[5] < losses[0], "{losses:?}");
-    let largest = factors.iter().fold(0f32, |m, x| m.max(x.abs()));
-    for checkpointing in [false, true] {
-        let (got, got_factors) = train(&gpu, checkpointing);
-        for (got, want) in got.iter().zip(&losses) {
-            assert!((got - want).abs() <= tolerance * want, "{got} and {want}");
-        }
-        // AdamW divides by the root of small numbers, so that rounding shows in single factors.
-        let distance = |(a, b): (&f32, &f32)| (a - b).abs();
-        let apart: f32 = got_factors.iter().zip(&factors).map(distance).sum();
-        let mean = f64::from(apart) / factors.len() as f64;
-        assert!(mean <= 10.0 * tolerance * f64::from(largest), "{mean}");
-        assert_eq!(got_factors.len(), factors.len());
+    {
+        (Device::cuda(0), 1e-2)
     }
+    #[cfg(not(feature = "cuda"))]
+    {
+        (Device::wgpu(burn::tensor::DeviceKind::DefaultDevice), 1e-4)
+    }
+}
+
+#[track_caller]
+fn same(got: (Vec<f64>, Vec<f32>), (losses, factors): &(Vec<f64>, Vec<f32>), tolerance: f64) {
+    assert_eq!((got.0.len(), got.1.len()), (losses.len(), factors.len()));
+    for (got, want) in got.0.iter().zip(losses) {
+        assert!((got - want).abs() <= tolerance * want, "{got} and {want}");
+    }
+    // AdamW divides by the root of small numbers, so that rounding shows in single factors.
+    let largest = factors.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let apart: f32 = got.1.iter().zip(factors).map(|(a, b)| (a - b).abs()).sum();
+    let mean = f64::from(apart) / factors.len() as f64;
+    assert!(mean <= 10.0 * tolerance * f64::from(largest), "{mean}");
+}
+
+#[test]
+fn steps_equal_those_of_the_cpu() {
+    let (gpu, tolerance) = gpu();
+    let cpu = train(&Device::flex(), false, &[]);
+    assert!(cpu.0.len() == 6 && cpu.0[5] < cpu.0[0], "{:?}", cpu.0);
+    for checkpointing in [false, true] {
+        same(train(&gpu, checkpointing, &[]), &cpu, tolerance);
+    }
+}
+
+/// Two devices of different kinds, each of them once the one that takes the steps.
+#[test]
+fn two_devices_share_the_passes() {
+    let (gpu, tolerance) = gpu();
+    let cpu = train(&Device::flex(), false, &[]);
+    same(train(&gpu, false, &[Device::flex()]), &cpu, tolerance);
+    same(train(&Device::flex(), false, &[gpu]), &cpu, tolerance);
+}
+
+/// QLoRA. The head is in `bf16` where the device has it, and on the CPU, so that they differ a little.
+#[test]
+fn a_base_in_four_bits_trains_as_on_the_cpu() {
+    let (gpu, _) = gpu();
+    let cpu = train_in(WeightFormat::Nf4, &Device::flex(), false, &[]);
+    same(train_in(WeightFormat::Nf4, &gpu, true, &[]), &cpu, 2e-2);
 }

@@ -210,9 +210,8 @@ impl ChatModel {
             let losses = self
                 .chunk_losses(&chunk)
                 .map_err(|e| ModelError::backend("the forward pass failed", e))?
-                .into_data()
                 .try_into_vec_as::<f32>()
-                .map_err(|e| ModelError::backend("reading the losses failed", format!("{e:?}")))?;
+                .map_err(|e| ModelError::backend("reading the losses failed", e))?;
             let mut losses = losses.into_iter();
             for (index, (_, targets)) in batch.into_iter().zip(chunk) {
                 let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();

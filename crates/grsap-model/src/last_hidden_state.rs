@@ -78,8 +78,7 @@ impl ChatModel {
         let last: Vec<usize> = last.collect();
         select_rows(hidden.map_err(failed)?, &last)
             .map_err(failed)?
-            .into_data()
             .try_into_vec_as::<f32>()
-            .map_err(|e| ModelError::backend("reading the states failed", format!("{e:?}")))
+            .map_err(|e| ModelError::backend("reading the states failed", e))
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use super::kl_to_start::KlToStart;
 use super::layer_inputs::LayerInputs;
-use super::leaves::Leaves;
+use super::leaves::{GradientSums, Leaves};
 use super::trainable::Trainable;
 use crate::adapter::{AdapterError, read};
 use crate::example::{REPLAY, SftExample};
@@ -90,30 +90,187 @@ pub fn loss_gradients(
     config: LossConfig<'_>,
     dropout: impl Fn(usize) -> Option<Dropout>,
 ) -> Result<LossGradients, TrainError> {
+    shared_loss_gradients(decoder, &mut [], trainable, micro_batches, config, dropout)
+}
+
+/// A copy of the decoder on another device.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) decoder: Decoder,
+    /// A copy of the model to stay near to.
+    pub(super) start: Option<Decoder>,
+}
+
+/// The same, with the passes shared out among the decoder and its replicas. Gradients are summed on
+/// the decoder's device in the order of the passes: where devices compute alike, the result is that of
+/// the decoder alone.
+pub(super) fn shared_loss_gradients(
+    decoder: &mut Decoder,
+    replicas: &mut [Replica],
+    trainable: &dyn Trainable,
+    micro_batches: &[Vec<&SftExample>],
+    config: LossConfig<'_>,
+    dropout: impl Fn(usize) -> Option<Dropout>,
+) -> Result<LossGradients, TrainError> {
     if micro_batches.iter().all(Vec::is_empty) {
         return Err(TrainError::NoExamples);
     }
-    // Shares all tensors, and leaves no graph behind.
-    let untracked = config.gradient_checkpointing.then(|| decoder.clone());
-    let leaves = Leaves::track(decoder, trainable)?;
+    let values = trainable.parameters(decoder);
+    let (mut decoders, mut starts) = (vec![decoder], vec![config.kl.map(|(start, _)| start)]);
+    for replica in replicas {
+        let device = replica.decoder.device();
+        let values = values.iter().map(|(_, v)| v.clone().to_device(&device));
+        trainable.set_parameters(&mut replica.decoder, values.collect())?;
+        decoders.push(&mut replica.decoder);
+        starts.push(replica.start.as_ref());
+    }
+    // Share all tensors, and leave no graph behind.
+    let checkpointing = config.gradient_checkpointing;
+    let untracked = decoders
+        .iter()
+        .map(|d| checkpointing.then(|| (**d).clone()));
+    let untracked: Vec<Option<Decoder>> = untracked.collect();
+    let leaves = decoders.iter_mut().map(|d| Leaves::track(d, trainable));
+    let leaves = leaves.collect::<Result<Vec<_>, _>>()?;
+    let workers = decoders
+        .iter()
+        .zip(&untracked)
+        .zip(leaves.iter().zip(starts));
+    let workers: Vec<Worker<'_>> = workers
+        .map(|((decoder, untracked), (leaves, start))| Worker {
+            decoder,
+            untracked: untracked.as_ref(),
+            leaves,
+            kl: start.zip(config.kl.map(|(_, coef)| coef)),
+        })
+        .collect();
     let step = Step {
-        decoder,
-        untracked: untracked.as_ref(),
-        leaves: &leaves,
         micro_batches,
         config,
     };
-    let result = step.accumulate(dropout);
-    // Whatever happened, the decoder is left fit for inference.
-    leaves.untrack(decoder, trainable)?;
+    let result = step.accumulate(&workers, dropout);
+    // Whatever happened, the decoders are left fit for inference.
+    for (decoder, leaves) in decoders.into_iter().zip(leaves) {
+        leaves.untrack(decoder, trainable)?;
+    }
     result
+}
+
+/// What one device computes passes with.
+struct Worker<'a> {
+    decoder: &'a Decoder,
+    untracked: Option<&'a Decoder>,
+    leaves: &'a Leaves,
+    kl: Option<(&'a Decoder, f64)>,
+}
+
+/// One forward and backward pass.
+struct Pass<'a> {
+    worker: &'a Worker<'a>,
+    examples: &'a [&'a SftExample],
+    dropout: Option<Dropout>,
+    weight: &'a (dyn Fn(&SftExample) -> f64 + Sync),
+    kl_weight: &'a (dyn Fn(&SftExample) -> Option<f64> + Sync),
+    with_gradients: bool,
+}
+
+/// What a pass adds to the step.
+struct PassLoss<'a> {
+    /// Of each example, weighted.
+    losses: Vec<f64>,
+    kl: f64,
+    /// `None` where a loss is not finite, or if they were not asked for.
+    gradients: Option<GradientSums<'a>>,
+}
+
+impl<'a> Pass<'a> {
+    fn run(&self) -> Result<PassLoss<'a>, TrainError> {
+        let Worker {
+            decoder,
+            untracked,
+            leaves,
+            kl,
+        } = *self.worker;
+        let (targets, weights) = targets(self.examples, self.weight);
+        let mut input = DecoderInput::packed(self.examples.iter().map(|e| e.input_ids()));
+        input.dropout = self.dropout;
+        let kept = untracked
+            .map(|untracked| LayerInputs::of(untracked, &input))
+            .transpose()?;
+        let hidden = match &kept {
+            None => decoder.hidden_states(&input, None)?,
+            Some(kept) => decoder.blocks(&input).norm(kept.last())?,
+        };
+        let nll = targets.nll(decoder, hidden.clone())?;
+        let values = read("losses", nll.clone())?;
+        let mut values = values.into_iter().zip(&weights);
+        let of_example = |example: &&SftExample| -> f64 {
+            let values = values.by_ref().take(example.num_targets());
+            values
+                .map(|(nll, weight)| f64::from(nll) * f64::from(*weight))
+                .sum()
+        };
+        let losses: Vec<f64> = self.examples.iter().map(of_example).collect();
+        if !self.with_gradients || losses.iter().any(|loss| !loss.is_finite()) {
+            return Ok(PassLoss {
+                losses,
+                kl: 0.0,
+                gradients: None,
+            });
+        }
+        let weights = TensorData::from(weights.as_slice());
+        let weights = Tensor::<1>::from_data(weights, &decoder.device());
+        let mut whole = (nll * weights).sum();
+        let (mut kl_value, mut sums) = (0.0, leaves.zero());
+        if let Some((start, coef)) = kl {
+            let now = decoder;
+            let kl = KlToStart { start, now, coef };
+            if let Some((value, term)) =
+                kl.term(self.examples, self.kl_weight, &hidden, &mut sums)?
+            {
+                kl_value = value;
+                whole = whole + term;
+            }
+        }
+        drop(hidden);
+        if !whole.is_tracked() {
+            return Err(AdapterError::NoAdapter.into());
+        }
+        let mut gradients = whole.backward();
+        sums.take(&mut gradients);
+        if let Some(kept) = kept {
+            kept.backward(&decoder.blocks(&input), gradients, &mut sums)?;
+        }
+        Ok(PassLoss {
+            losses,
+            kl: kl_value,
+            gradients: Some(sums),
+        })
+    }
+}
+
+/// Runs passes of different devices at the same time.
+fn at_once<'a>(passes: &[Pass<'a>]) -> Vec<Result<PassLoss<'a>, TrainError>> {
+    let [first, others @ ..] = passes else {
+        return Vec::new();
+    };
+    std::thread::scope(|scope| {
+        let others = others.iter().map(|pass| scope.spawn(|| pass.run()));
+        let others: Vec<_> = others.collect();
+        let mut results = vec![first.run()];
+        for other in others {
+            results.push(
+                other
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+        }
+        results
+    })
 }
 
 /// The passes of one optimiser step.
 struct Step<'a> {
-    decoder: &'a Decoder,
-    untracked: Option<&'a Decoder>,
-    leaves: &'a Leaves,
     micro_batches: &'a [Vec<&'a SftExample>],
     config: LossConfig<'a>,
 }
@@ -125,71 +282,47 @@ impl<'a> Step<'a> {
 
     fn accumulate(
         &self,
+        workers: &[Worker<'_>],
         dropout: impl Fn(usize) -> Option<Dropout>,
     ) -> Result<LossGradients, TrainError> {
-        let decoder = self.decoder;
+        let Some(first) = workers.first() else {
+            return Err(TrainError::NoExamples);
+        };
         let weight = self.config.weighting.of(self.examples());
         let is_replay = |example: &SftExample| example.group() == Some(REPLAY);
         let replay = self.examples().filter(|example| is_replay(example));
         let kl_weight = self.config.weighting.of(replay);
         let kl_weight = |example: &SftExample| is_replay(example).then(|| kl_weight(example));
         let (mut loss, mut kl_value) = (0.0, 0.0);
-        let mut sums = self.leaves.zero();
-        let mut non_finite = Vec::new();
-        let mut first = 0;
-        for (index, micro_batch) in self.micro_batches.iter().enumerate() {
-            let (targets, weights) = targets(micro_batch, &weight);
-            let mut input = DecoderInput::packed(micro_batch.iter().map(|e| e.input_ids()));
-            input.dropout = dropout(index);
-            let kept = self
-                .untracked
-                .map(|untracked| LayerInputs::of(untracked, &input))
-                .transpose()?;
-            let hidden = match &kept {
-                None => decoder.hidden_states(&input, None)?,
-                Some(kept) => decoder.blocks(&input).norm(kept.last())?,
-            };
-            let nll = targets.nll(decoder, hidden.clone())?;
-            let values = read("losses", nll.clone())?;
-            let mut values = values.into_iter().zip(&weights);
-            for (position, example) in micro_batch.iter().enumerate() {
-                let part: f64 = values
-                    .by_ref()
-                    .take(example.num_targets())
-                    .map(|(nll, weight)| f64::from(nll) * f64::from(*weight))
-                    .sum();
-                if !part.is_finite() {
-                    non_finite.push(first + position);
+        let mut sums = first.leaves.zero();
+        let (mut non_finite, mut position) = (Vec::new(), 0);
+        // A pass for each device at a time, so that few gradients wait for their turn.
+        for (round, micro_batches) in self.micro_batches.chunks(workers.len()).enumerate() {
+            let passes = workers.iter().zip(micro_batches).enumerate();
+            let passes: Vec<Pass<'_>> = passes
+                .map(|(index, (worker, examples))| Pass {
+                    worker,
+                    examples,
+                    dropout: dropout(round * workers.len() + index),
+                    weight: &weight,
+                    kl_weight: &kl_weight,
+                    with_gradients: non_finite.is_empty(),
+                })
+                .collect();
+            for result in at_once(&passes) {
+                let pass = result?;
+                for part in pass.losses {
+                    if !part.is_finite() {
+                        non_finite.push(position);
+                    }
+                    loss += part;
+                    position += 1;
                 }
-                loss += part;
-            }
-            first += micro_batch.len();
-            if !non_finite.is_empty() {
-                continue;
-            }
-            let weights = TensorData::from(weights.as_slice());
-            let weights = Tensor::<1>::from_data(weights, &decoder.device());
-            let mut whole = (nll * weights).sum();
-            let mut of_pass = self.leaves.zero();
-            if let Some((start, coef)) = self.config.kl {
-                let now = decoder;
-                let kl = KlToStart { start, now, coef };
-                let term = kl.term(micro_batch, kl_weight, &hidden, &mut of_pass)?;
-                if let Some((value, term)) = term {
-                    kl_value += value;
-                    whole = whole + term;
+                kl_value += pass.kl;
+                if let Some(gradients) = pass.gradients {
+                    sums.add(gradients);
                 }
             }
-            drop(hidden);
-            if !whole.is_tracked() {
-                return Err(AdapterError::NoAdapter.into());
-            }
-            let mut gradients = whole.backward();
-            of_pass.take(&mut gradients);
-            if let Some(kept) = kept {
-                kept.backward(&decoder.blocks(&input), gradients, &mut of_pass)?;
-            }
-            sums.add(of_pass);
         }
         if !non_finite.is_empty() {
             return Err(TrainError::NonFinite {
@@ -246,7 +379,7 @@ impl Targets {
 }
 
 /// Every target of a micro-batch, and its weight.
-fn targets(examples: &[&SftExample], weight: &impl Fn(&SftExample) -> f64) -> (Targets, Vec<f32>) {
+fn targets(examples: &[&SftExample], weight: impl Fn(&SftExample) -> f64) -> (Targets, Vec<f32>) {
     let (mut rows, mut ids, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = 0;
     for example in examples {

@@ -63,9 +63,11 @@ impl GradientSums<'_> {
         }
     }
 
-    pub(super) fn add(&mut self, other: Self) {
-        for (sum, more) in self.sums.iter_mut().zip(other.sums) {
-            add(sum, more);
+    /// Adds those of a pass, perhaps of a copy on another device.
+    pub(super) fn add(&mut self, other: GradientSums<'_>) {
+        let leaves = self.leaves.untracked.iter();
+        for ((sum, more), leaf) in self.sums.iter_mut().zip(other.sums).zip(leaves) {
+            add(sum, more.map(|more| more.to_device(&leaf.device())));
         }
     }
 

@@ -3,6 +3,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use burn::tensor::Device;
 use grsap_kernels::Dropout;
 use grsap_model::Decoder;
 use rand::Rng;
@@ -13,7 +14,7 @@ use super::checkpoint::CheckpointDir;
 use super::clip::clip_grad_norm;
 use super::data_order::DataOrder;
 use super::error::TrainError;
-use super::gradients::{LossGradients, loss_gradients};
+use super::gradients::{LossGradients, Replica, shared_loss_gradients};
 use super::lr_schedule::LrSchedule;
 use super::passes::{check_fit, passes};
 use super::report::{StepReport, TrainReport};
@@ -63,6 +64,7 @@ pub struct Trainer<T = LoraConfig> {
     output_dir: Option<PathBuf>,
     base_model: Option<String>,
     resume: Resume,
+    further_devices: Vec<Device>,
 }
 
 impl Trainer {
@@ -87,6 +89,7 @@ impl<T: Trainable> Trainer<T> {
             output_dir: None,
             base_model: None,
             resume: Resume::default(),
+            further_devices: Vec::new(),
         })
     }
 
@@ -108,6 +111,20 @@ impl<T: Trainable> Trainer<T> {
     #[must_use]
     pub fn with_resume(mut self, resume: Resume) -> Self {
         self.resume = resume;
+        self
+    }
+
+    /// Shares the passes of every step with further devices, each of which gets a copy of the decoder
+    /// (data parallelism). The decoder's own device does every first pass, sums the gradients in the
+    /// order of the passes, and takes the step.
+    ///
+    /// There is something to share where a step has several passes: with
+    /// `gradient_accumulation_steps` a multiple of the number of devices, each device has as many.
+    /// What a step learns from is the same on one device and on many. Where devices compute alike,
+    /// so is the result, to the last bit, and a run may go on with others.
+    #[must_use]
+    pub fn with_further_devices(mut self, devices: impl IntoIterator<Item = Device>) -> Self {
+        self.further_devices = devices.into_iter().collect();
         self
     }
 
@@ -171,6 +188,16 @@ impl<T: Trainable> Trainer<T> {
         let mut state = resumed.unwrap_or_else(|| self.first_state(decoder));
         state.optimizer = state.optimizer.with_decay(decays(decoder, trainable));
 
+        let replica = |device: &Device| {
+            let start = start.as_ref().map(|start| start.to_device(device));
+            Ok::<_, TrainError>(Replica {
+                decoder: decoder.to_device(device)?,
+                start: start.transpose()?,
+            })
+        };
+        let replicas = self.further_devices.iter().map(replica);
+        let mut replicas = replicas.collect::<Result<Vec<_>, _>>()?;
+
         let num_steps = config.num_steps(examples.len());
         let groups: BTreeSet<&str> = examples.iter().filter_map(SftExample::group).collect();
         let lengths = examples.iter().map(|e| e.input_ids().len()).collect();
@@ -190,7 +217,7 @@ impl<T: Trainable> Trainer<T> {
             let started = Instant::now();
             let batch = order.step(step);
             let taken = self.step(
-                decoder,
+                (decoder, &mut replicas),
                 &mut state,
                 examples,
                 (step, batch),
@@ -284,7 +311,7 @@ impl<T: Trainable> Trainer<T> {
     /// One optimiser step on the examples of `batch`.
     fn step(
         &self,
-        decoder: &mut Decoder,
+        (decoder, replicas): (&mut Decoder, &mut [Replica]),
         state: &mut State,
         examples: &[SftExample],
         (step, batch): (usize, &[usize]),
@@ -301,8 +328,10 @@ impl<T: Trainable> Trainer<T> {
             .collect();
         let dropout = |micro_batch| self.dropout(step, micro_batch);
         let loss = self.config.loss(start);
-        let mut gradients = loss_gradients(decoder, trainable, &micro_batches, loss, dropout)
-            .map_err(|error| name_examples(error, step, &passes.concat()))?;
+        let gradients =
+            shared_loss_gradients(decoder, replicas, trainable, &micro_batches, loss, dropout);
+        let mut gradients =
+            gradients.map_err(|error| name_examples(error, step, &passes.concat()))?;
         let grad_norm = clip_grad_norm(&mut gradients.gradients, self.config.max_grad_norm)?;
         if !grad_norm.is_finite() {
             return Err(TrainError::NonFinite {

@@ -3,6 +3,7 @@ use grsap_kernels::{FrozenWeight, KernelError, WeightFormat};
 
 use super::layer::projection_names;
 use super::model::{Decoder, HEAD, full_name, head_format};
+use super::projection::LoraFactors;
 
 /// A weight of a decoder on its own: a vector (norms, biases) or a matrix (all others).
 #[derive(Debug, Clone)]
@@ -26,6 +27,15 @@ impl Parameter {
         match self {
             Self::Vector(tensor) => tensor.device(),
             Self::Matrix(tensor) => tensor.device(),
+        }
+    }
+
+    /// A copy on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        match self {
+            Self::Vector(tensor) => Self::Vector(tensor.to_device(device)),
+            Self::Matrix(tensor) => Self::Matrix(tensor.to_device(device)),
         }
     }
 
@@ -106,6 +116,35 @@ impl Decoder {
             }
         });
         result
+    }
+
+    /// A copy on another device, with its adapters.
+    ///
+    /// # Errors
+    ///
+    /// When the device does not have the format of the weights.
+    pub fn to_device(&self, device: &Device) -> Result<Self, KernelError> {
+        let mut moved = self.clone();
+        let mut result = Ok(());
+        moved.visit(|_, place| match place {
+            Place::Vector(tensor) => *tensor = tensor.clone().to_device(device),
+            Place::Matrix(tensor) => *tensor = tensor.clone().to_device(device),
+            Place::Linear(weight) => match weight.to_device(device) {
+                Ok(there) => *weight = there,
+                Err(error) => result = Err(error),
+            },
+        });
+        result?;
+        for (_, projection) in moved.projections_mut() {
+            if let Some(lora) = projection.lora().cloned() {
+                projection.set_lora(Some(LoraFactors {
+                    a: lora.a.to_device(device),
+                    b: lora.b.to_device(device),
+                    scale: lora.scale,
+                }))?;
+            }
+        }
+        Ok(moved)
     }
 
     /// All weights, under the names of the family's files (`model.norm.weight`), always in the

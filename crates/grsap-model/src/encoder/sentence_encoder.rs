@@ -106,9 +106,8 @@ impl SentenceEncoder {
             .bert
             .forward(sequences)
             .map_err(|e| ModelError::backend("the forward pass failed", e))?
-            .into_data()
-            .try_into_vec::<f32>()
-            .map_err(|e| ModelError::backend("reading the states failed", format!("{e:?}")))?;
+            .try_into_vec_as::<f32>()
+            .map_err(|e| ModelError::backend("reading the states failed", e))?;
         let mut rows = states.chunks_exact(dim);
         let mut out = Vec::with_capacity(sequences.len() * dim);
         for sequence in sequences {

@@ -150,9 +150,8 @@ impl<'a> Run<'a> {
             .map_err(failed)?;
         let logits = self.decoder.logits(hidden, &logit_rows).map_err(failed)?;
         let logits: Vec<f32> = logits
-            .into_data()
             .try_into_vec_as::<f32>()
-            .map_err(|e| ModelError::backend("reading the logits failed", format!("{e:?}")))?;
+            .map_err(|e| ModelError::backend("reading the logits failed", e))?;
         let mut rows = logits.chunks_exact(self.decoder.config().vocab_size.max(1));
 
         for (job, range) in new {

@@ -4,6 +4,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use burn::tensor::Device;
+
 use super::{config, lora};
 use crate::adapter::LoraConfig;
 use crate::tiny_decoder::{adapted_decoder, bits, random_examples, tiny_decoder, tiny_lora};
@@ -33,6 +35,76 @@ fn passes_filled_by_tokens_give_the_same_step() {
     }
     let error = run(Some(5)).unwrap_err().to_string();
     assert!(error.starts_with("max_tokens_per_pass: is 5"), "{error}");
+}
+
+#[test]
+fn devices_that_compute_alike_change_no_bit() {
+    let run = |others: usize, kl_coef: f64, gradient_checkpointing: bool| {
+        let mut decoder = adapted_decoder(&lora());
+        let config = TrainerConfig {
+            // Three passes in a step, two in the last one of an epoch.
+            gradient_accumulation_steps: 3,
+            gradient_checkpointing,
+            kl_coef,
+            save_steps: None,
+            ..config()
+        };
+        let trainer = Trainer::new(config, lora()).unwrap();
+        let trainer = trainer.with_further_devices(vec![Device::flex(); others]);
+        let examples: Vec<_> = random_examples(11)
+            .into_iter()
+            .enumerate()
+            .map(|(i, e)| e.with_group(if i % 2 == 0 { "replay" } else { "task" }))
+            .collect();
+        let report = trainer.train(&mut decoder, &examples, &mut []).unwrap();
+        (bits(&decoder), report.losses)
+    };
+    for (kl_coef, checkpointing) in [(0.0, false), (0.3, true)] {
+        let alone = run(0, kl_coef, checkpointing);
+        for others in [1, 2, 5] {
+            assert_eq!(run(others, kl_coef, checkpointing), alone, "{others} more");
+        }
+    }
+}
+
+#[test]
+fn all_devices_train_all_weights() {
+    let run = |others: usize| {
+        let mut decoder = tiny_decoder();
+        let trainer = Trainer::new(
+            TrainerConfig {
+                save_steps: None,
+                ..config()
+            },
+            FullFineTuning::default(),
+        )
+        .unwrap()
+        .with_further_devices(vec![Device::flex(); others]);
+        let report = trainer.train(&mut decoder, &random_examples(11), &mut []);
+        report.unwrap().losses
+    };
+    assert_eq!(run(1), run(0));
+}
+
+/// The examples of an error are counted through the passes of all devices.
+#[test]
+fn a_loss_that_is_not_finite_on_another_device_is_named() {
+    let mut decoder = adapted_decoder(&lora());
+    let mut factors = crate::AdapterFactors::of(&decoder).into_tensors();
+    factors[0] = factors[0].clone() * f32::NAN;
+    crate::adapter::replace(&mut decoder, factors).unwrap();
+    let config = TrainerConfig {
+        save_steps: None,
+        shuffle: false,
+        ..config()
+    };
+    let trainer = Trainer::new(config, lora()).unwrap();
+    let trainer = trainer.with_further_devices([Device::flex()]);
+    let error = trainer.train(&mut decoder, &random_examples(11), &mut []);
+    let TrainError::NonFinite { examples, .. } = error.unwrap_err() else {
+        panic!("another error");
+    };
+    assert_eq!(examples, [0, 1, 2, 3]);
 }
 
 #[test]
