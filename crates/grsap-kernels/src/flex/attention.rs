@@ -1,6 +1,7 @@
-//! Attention over ragged batches. Whole sequences are worked on in blocks; what is here serves the
-//! others: generated tokens with the keys of those before, short sequences. A task is one sequence's share of queries and one key-value
-//! head with all the query heads that share it, so keys and values are read once for the group.
+//! Attention over ragged batches. Whole sequences are worked on in blocks (`attention_blocks`); what is
+//! here serves the others: generated tokens with the keys of those before, short sequences. A task is
+//! one sequence's share of queries and one key-value head with all the query heads that share it, so
+//! keys and values are read once for the group.
 
 #![allow(unsafe_code)]
 
@@ -20,8 +21,8 @@ pub(super) fn forward(
     shape: AttentionShape,
     segments: &[Segment],
 ) -> Vec<f32> {
-    let (whole, others) = segments.iter().partition(|s| attention_blocks::is_for(s));
-    let (whole, others): (Vec<&Segment>, Vec<&Segment>) = (whole, others);
+    let is_whole = |s: &&Segment| attention_blocks::is_for(s);
+    let (whole, others): (Vec<&Segment>, Vec<&Segment>) = segments.iter().partition(is_whole);
     // SAFETY: segments cover the queries (checked at the public function), and each writes its own.
     unsafe {
         written(q.len(), |out| {

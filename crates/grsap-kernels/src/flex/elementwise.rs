@@ -29,7 +29,7 @@ type Uninit = MaybeUninit<f32>;
 /// # Safety
 ///
 /// `write` writes every number of the parts that it is given.
-unsafe fn written<const N: usize>(
+unsafe fn written_in_parts<const N: usize>(
     len: usize,
     size: usize,
     write: impl Fn(usize, [&mut [Uninit]; N]) + Sync,
@@ -64,7 +64,7 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     assert!(x.len().is_multiple_of(width));
     // SAFETY: a part of x is as long as that of y, and in whole rows.
     let [y] = unsafe {
-        written(x.len(), block, |index, [y]| {
+        written_in_parts(x.len(), block, |index, [y]| {
             rms_norm_rows(part(x, index, block), weight, eps, y);
         })
     };
@@ -92,7 +92,7 @@ pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], eps: f32)
     assert!(x.len() == dy.len() && x.len().is_multiple_of(width));
     // SAFETY: the parts of x and dy are as long as that of dx, and in whole rows.
     let [dx] = unsafe {
-        written(x.len(), block, |index, [dx]| {
+        written_in_parts(x.len(), block, |index, [dx]| {
             let [x, dy] = [x, dy].map(|values| part(values, index, block));
             rms_norm_backward_rows(x, weight, dy, eps, dx);
         })
@@ -156,7 +156,7 @@ pub(super) fn rotary(
     let rows = rows_per_task(width);
     // SAFETY: the parts are whole rows, of whole heads, with their angles.
     let [y] = unsafe {
-        written(x.len(), rows * width, |index, [y]| {
+        written_in_parts(x.len(), rows * width, |index, [y]| {
             let x = part(x, index, rows * width);
             let [cos, sin] = [cos, sin].map(|angles| part(angles, index, rows * half));
             rotary_rows(x, cos, sin, width, half, inverse, y);
@@ -205,7 +205,7 @@ pub(super) fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     assert_eq!(gate.len(), up.len());
     // SAFETY: the parts of gate and up are as long as that of y.
     let [y] = unsafe {
-        written(gate.len(), BLOCK, |index, [y]| {
+        written_in_parts(gate.len(), BLOCK, |index, [y]| {
             swiglu_part(part(gate, index, BLOCK), part(up, index, BLOCK), y);
         })
     };
@@ -225,7 +225,7 @@ pub(super) fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>
     assert!(gate.len() == up.len() && gate.len() == dy.len());
     // SAFETY: the parts of the inputs are as long as those of the results.
     let [dgate, dup] = unsafe {
-        written(gate.len(), BLOCK, |index, [dgate, dup]| {
+        written_in_parts(gate.len(), BLOCK, |index, [dgate, dup]| {
             let [gate, up, dy] = [gate, up, dy].map(|values| part(values, index, BLOCK));
             swiglu_backward_part(gate, up, dy, dgate, dup);
         })
@@ -259,7 +259,7 @@ unsafe fn swiglu_backward_body<S: Simd>(
 pub(super) fn dropout(x: &[f32], dropout: Dropout) -> Vec<f32> {
     // SAFETY: a part of x is as long as that of y.
     let [y] = unsafe {
-        written(x.len(), BLOCK, |index, [y]| {
+        written_in_parts(x.len(), BLOCK, |index, [y]| {
             dropout_part(part(x, index, BLOCK), dropout, index * BLOCK, y);
         })
     };
