@@ -87,9 +87,10 @@ def main():
             mine, theirs = sorted(rates[case, "ours " + f]), sorted(rates[case, "PyTorch " + PEER[f]])
             medians = [statistics.median(side) for side in (mine, theirs)]
             limit = share(case, f, medians[0], models[f], peaks)
+            limit = f"{limit:.0%}" if limit else ""
             print(
                 f"| {case} | {f} | {medians[0]:.0f} | {mine[0]:.0f} to {mine[-1]:.0f} | {medians[1]:.0f} "
-                f"| {theirs[0]:.0f} to {theirs[-1]:.0f} | {medians[0] / medians[1]:.2f} | {limit:.0%} |"
+                f"| {theirs[0]:.0f} to {theirs[-1]:.0f} | {medians[0] / medians[1]:.2f} | {limit} |"
             )
 
 
