@@ -519,7 +519,7 @@ fn progress_reaches_its_totals() {
         .run(models, &told)
         .unwrap();
     let tasks = told.0.into_inner().unwrap();
-    for task in ["extraction", "evaluation prompts", "responses"] {
+    for task in ["extraction", "decontamination", "responses"] {
         let (total, done) = tasks[task];
         assert!(total > 0, "{task}");
         assert_eq!(total, done, "{task}");

@@ -202,25 +202,18 @@ impl<'a> Pass<'a> {
             Some(kept) => decoder.blocks(&input).norm(kept.last())?,
         };
         let nll = targets.nll(decoder, hidden.clone())?;
-        let values = read("losses", nll.clone())?;
-        let mut values = values.into_iter().zip(&weights);
-        let of_example = |example: &&SftExample| -> f64 {
-            let values = values.by_ref().take(example.num_targets());
-            values
-                .map(|(nll, weight)| f64::from(nll) * f64::from(*weight))
-                .sum()
-        };
-        let losses: Vec<f64> = self.examples.iter().map(of_example).collect();
-        if !self.with_gradients || losses.iter().any(|loss| !loss.is_finite()) {
+        if !self.with_gradients {
             return Ok(PassLoss {
-                losses,
+                losses: self.losses(nll, &weights)?,
                 kl: 0.0,
                 gradients: None,
             });
         }
-        let weights = TensorData::from(weights.as_slice());
-        let weights = Tensor::<1>::from_data(weights, &decoder.device());
-        let mut whole = (nll * weights).sum();
+        let factors = TensorData::from(weights.as_slice());
+        let factors = Tensor::<1>::from_data(factors, &decoder.device());
+        // Without the graph, so that the backward pass can let go of it.
+        let values = nll.clone().detach();
+        let mut whole = (nll * factors).sum();
         let (mut kl_value, mut sums) = (0.0, leaves.zero());
         if let Some((start, coef)) = kl {
             let now = decoder;
@@ -241,11 +234,27 @@ impl<'a> Pass<'a> {
         if let Some(kept) = kept {
             kept.backward(&decoder.blocks(&input), gradients, &mut sums)?;
         }
+        // Read when everything has been asked for: a GPU does not wait for the host meanwhile.
+        let losses = self.losses(values, &weights)?;
+        let is_finite = losses.iter().all(|loss| loss.is_finite());
         Ok(PassLoss {
             losses,
             kl: kl_value,
-            gradients: Some(sums),
+            gradients: is_finite.then_some(sums),
         })
+    }
+
+    /// The weighted loss of each example.
+    fn losses(&self, nll: Tensor<1>, weights: &[f32]) -> Result<Vec<f64>, TrainError> {
+        let values = read("losses", nll)?;
+        let mut values = values.into_iter().zip(weights);
+        let of_example = |example: &&SftExample| {
+            let values = values.by_ref().take(example.num_targets());
+            values
+                .map(|(nll, weight)| f64::from(nll) * f64::from(*weight))
+                .sum()
+        };
+        Ok(self.examples.iter().map(of_example).collect())
     }
 }
 

@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use grsap_kernels::{
     Dropout, FrozenWeight, KernelError, Segment, WeightFormat, linear, linear_cross_entropy,
@@ -397,13 +400,22 @@ impl Decoder {
         let shape = [positions.len(), self.inv_freq.len()];
         let mut cos = Vec::with_capacity(shape[0] * shape[1]);
         let mut sin = Vec::with_capacity(shape[0] * shape[1]);
+        // Sequences of a batch have the same positions.
+        let mut known = HashMap::new();
         for &position in positions {
+            let start = cos.len();
+            if let Some(known) = known.get(&position) {
+                cos.extend_from_within(Range::clone(known));
+                sin.extend_from_within(Range::clone(known));
+                continue;
+            }
             for inv_freq in &self.inv_freq {
                 // The product is rounded to f32 first, as in transformers.
                 let (s, c) = (position as f32 * inv_freq).sin_cos();
                 cos.push(c);
                 sin.push(s);
             }
+            known.insert(position, start..cos.len());
         }
         (
             Tensor::from_data(TensorData::new(cos, shape), device),

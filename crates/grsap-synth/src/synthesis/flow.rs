@@ -143,7 +143,7 @@ impl Synthesis {
             })?;
         }
         if let Some(config) = self.decontaminates() {
-            let task = "evaluation prompts";
+            let task = "decontamination";
             let embedder = WithProgress::new(models.embedder, task, self.chunk_size, progress);
             candidates = filter(clock, stages, "decontamination", candidates, || {
                 Decontamination::new(embedder, &self.evaluation_prompts, config)
