@@ -412,10 +412,14 @@ fn weights_in_few_bits() {
 
 #[test]
 fn losses_of_chunks() {
-    for (n, width, vocab) in [(1, 8, 5), (9, 24, 1000), (300, 32, 77)] {
+    // The logits of the last are more than one buffer of a software renderer takes (128 MiB).
+    for (n, width, vocab) in [(1, 8, 5), (9, 24, 1000), (300, 32, 77), (600, 8, 60_000)] {
         let targets: Vec<u32> = (0..n).map(|i| (i * 7919 % vocab) as u32).collect();
         let weight = random([vocab, width], 41) * 2.0;
         for softcap in [None, Some(3.0)] {
+            if softcap.is_some() && n == 600 {
+                continue;
+            }
             compare_in(
                 dtypes_with_products(),
                 &format!("losses of {n} x {vocab}, soft-cap {softcap:?}"),

@@ -13,6 +13,7 @@ fn kernel<F: Float, N: Size>(
     table: &[f32],
     y: &mut [Vector<F, N>],
     width: usize,
+    num_blocks: usize,
     #[comptime] bits: usize,
     #[define(F)] _elem: ElemType,
 ) {
@@ -20,7 +21,6 @@ fn kernel<F: Float, N: Size>(
     if at < y.len() {
         let row = at * N::value() / width;
         let input = at * N::value() % width;
-        let num_blocks = (width + (BLOCK - 1)) / BLOCK;
         let in_word = 32 / bits;
         let word = codes[row * (num_blocks * (BLOCK / in_word)) + input / in_word];
         let word = word >> ((input % in_word * bits) as u32);
@@ -66,6 +66,7 @@ pub(super) fn widen(
         unsafe { BufferArg::from_raw_parts(table, NF4.len()) },
         arg(&y),
         width,
+        width.div_ceil(BLOCK),
         bits,
         out.elem(),
     );

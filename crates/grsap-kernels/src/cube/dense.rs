@@ -10,7 +10,7 @@ use crate::adamw::AdamWStep;
 use crate::linear::Dropout;
 use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight};
 
-/// Logits that are in memory at once.
+/// Logits that are in memory at once, where the device has buffers for so many.
 const MOST_LOGITS: usize = 1 << 28;
 
 fn transposed(tensor: T) -> T {
@@ -175,7 +175,8 @@ fn losses(
     if n == 0 {
         return (Dense::new(hidden).empty([0], DType::F32), None);
     }
-    let at_once = (MOST_LOGITS / vocab.max(1)).clamp(1, n);
+    let buffer = hidden.client.properties().memory.max_page_size as usize / dtype.size();
+    let at_once = (MOST_LOGITS.min(buffer) / vocab.max(1)).clamp(1, n);
     let (mut losses, mut grads) = (Vec::new(), Vec::new());
     for (index, targets) in targets.chunks(at_once).enumerate() {
         let from = index * at_once;
