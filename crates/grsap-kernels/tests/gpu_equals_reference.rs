@@ -420,8 +420,13 @@ fn losses_of_chunks() {
             if softcap.is_some() && n == 600 {
                 continue;
             }
+            // Gradients are sums over the classes: rounding grows with their number.
+            let factor = if vocab > 10_000 { 5.0 } else { 1.0 };
+            let dtypes = dtypes_with_products().into_iter();
             compare_in(
-                dtypes_with_products(),
+                dtypes
+                    .map(|(dtype, error)| (dtype, factor * error))
+                    .collect(),
                 &format!("losses of {n} x {vocab}, soft-cap {softcap:?}"),
                 &[random([n, width], 40)],
                 |t, dtype| {
