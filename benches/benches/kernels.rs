@@ -178,8 +178,7 @@ fn training(c: &mut Criterion) {
     ] {
         let weight = weight(1536, 576, format);
         let x = x(576).cast(weight.input_dtype());
-        let factors = [there(16, 576, DType::F32), there(1536, 16, DType::F32)];
-        let [a, b] = factors;
+        let (a, b) = (there(16, 576, DType::F32), there(1536, 16, DType::F32));
         for (dropout, p) in [("", 0.0), (", dropout", 0.1)] {
             run(
                 &format!("{name}{dropout}"),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use grsap_replay::model::ChatModel;
+use grsap_replay::model::{ChatModel, Decoder};
 
 pub use peak::peak;
 
@@ -32,6 +32,15 @@ pub fn model(device: &Device) -> ChatModel {
                 .unwrap_or_else(|e| panic!("{e}"))
         });
     ChatModel::load(&path, device).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Operations of a LoRA step for each token, in products with frozen weights: forwards, and backwards over
+/// the inputs, two each for every weight.
+pub fn operations_per_token(decoder: &Decoder) -> f64 {
+    let sizes = decoder.projections().map(|(_, p)| p.weight().dims());
+    let sizes = sizes.chain([decoder.head_weight().dims()]);
+    let num_weights: usize = sizes.map(|[out, width]| out * width).sum();
+    4.0 * num_weights as f64
 }
 
 /// A figure of this process in MiB, as Linux counts it: `VmRSS` is resident now, `VmHWM` the most

@@ -217,14 +217,9 @@ fn main() -> Result<(), Box<dyn StdError>> {
     };
     let seconds = (*last - *first).as_secs_f64();
     let rate = (rows * tokens * steps) as f64 / seconds;
-    // The products with frozen weights, forwards and backwards, over the inputs: four operations a
-    // weight and token.
-    let sizes = decoder.projections().map(|(_, p)| p.weight().dims());
-    let sizes = sizes.chain([decoder.head_weight().dims()]);
-    let num_weights: usize = sizes.map(|[out, width]| out * width).sum();
     println!(
         r#"{{"tokens_per_second": {rate:.1}, "tflops": {:.1}, "losses": {:.4?}, "loading_seconds": {loaded:.1}}}"#,
-        4e-12 * num_weights as f64 * rate,
+        1e-12 * grsap_benches::operations_per_token(&decoder) * rate,
         report.losses,
     );
     Ok(())

@@ -57,17 +57,13 @@ fn main() -> Result<(), Error> {
     attach(model.decoder_mut(), trainer.lora(), 0)?;
     let mut seconds = Seconds::default();
     trainer.train(model.decoder_mut(), &examples, &mut [&mut seconds])?;
-    let decoder = model.decoder();
-    let sizes = decoder.projections().map(|(_, p)| p.weight().dims());
-    let sizes = sizes.chain([decoder.head_weight().dims()]);
-    let num_weights: usize = sizes.map(|[out, width]| out * width).sum();
     let mut times: Vec<f64> = seconds.0.into_iter().skip(1).collect();
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).ok_or("no steps")?;
     let rate = (rows * tokens) as f64 / median;
     println!(
         r#"{{"tokens_per_second": {rate:.1}, "gflops": {:.1}, "peak_mib": {:.1}}}"#,
-        4e-9 * num_weights as f64 * rate,
+        1e-9 * grsap_benches::operations_per_token(model.decoder()) * rate,
         grsap_benches::memory_mib("VmHWM")?
     );
     Ok(())

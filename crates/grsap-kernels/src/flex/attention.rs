@@ -225,7 +225,7 @@ pub(super) fn backward(
     let (whole, others): (Vec<&Segment>, Vec<&Segment>) = segments.iter().partition(is_whole);
     let (mut dk, mut dv) = (vec![0.0; k.len()], vec![0.0; v.len()]);
     let [shared_dk, shared_dv] = [&mut dk, &mut dv].map(|x| SharedMut(x.as_mut_ptr()));
-    let run = |dq: SharedMut| {
+    let add = |dq: SharedMut| {
         let grads = (dq, shared_dk, shared_dv);
         let run = |segment: &Segment, kv_head: usize| {
             backward_task(q, k, v, dy, grads, shape, segment, kv_head);
@@ -251,11 +251,11 @@ pub(super) fn backward(
     };
     let dq = if others.is_empty() && !whole.is_empty() {
         // SAFETY: segments cover the queries, and each of these writes its own.
-        unsafe { written(q.len(), run) }
+        unsafe { written(q.len(), add) }
     } else {
         // The others add.
         let mut dq = vec![0.0; q.len()];
-        run(SharedMut(dq.as_mut_ptr()));
+        add(SharedMut(dq.as_mut_ptr()));
         dq
     };
     (dq, dk, dv)

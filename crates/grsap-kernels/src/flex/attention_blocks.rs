@@ -305,6 +305,25 @@ pub(super) unsafe fn forward(
     });
 }
 
+/// What a query sees of a row of blocks; the rest becomes zero.
+#[inline(always)]
+fn seen(row: &mut [f32], visible: Range<usize>, first_key: usize) -> &mut [f32] {
+    let (before, rest) = row.split_at_mut(visible.start - first_key);
+    let (seen, behind) = rest.split_at_mut(visible.len());
+    before.fill(0.0);
+    behind.fill(0.0);
+    seen
+}
+
+/// Products to scores, in place.
+#[inline(always)]
+fn to_scores(products: &mut [f32], shape: AttentionShape) {
+    products.iter_mut().for_each(|score| *score *= shape.scale);
+    if let Some(cap) = shape.softcap {
+        soft_cap(products, cap);
+    }
+}
+
 simd_fn! {
     fn to_shares(
         scores: &mut [f32], shape: AttentionShape, queries: Range<usize>, len: usize, first_key: usize,
@@ -322,15 +341,8 @@ unsafe fn to_shares_body<S: Simd>(
 ) {
     let width = scores.len() / queries.len();
     for (scores, query) in scores.chunks_exact_mut(width).zip(queries) {
-        let visible = shape.visible(len, len, query);
-        let (before, rest) = scores.split_at_mut(visible.start - first_key);
-        let (scores, behind) = rest.split_at_mut(visible.len());
-        before.fill(0.0);
-        behind.fill(0.0);
-        scores.iter_mut().for_each(|score| *score *= shape.scale);
-        if let Some(cap) = shape.softcap {
-            soft_cap(scores, cap);
-        }
+        let scores = seen(scores, shape.visible(len, len, query), first_key);
+        to_scores(scores, shape);
         softmax(scores);
     }
 }
@@ -359,17 +371,9 @@ unsafe fn to_gradients_body<S: Simd>(
     let mut slopes = Vec::new();
     for ((scores, dshares), query) in rows.zip(queries) {
         let visible = shape.visible(len, len, query);
-        let parts = [scores, dshares].map(|row| {
-            let (before, rest) = row.split_at_mut(visible.start - first_key);
-            let (seen, behind) = rest.split_at_mut(visible.len());
-            before.fill(0.0);
-            behind.fill(0.0);
-            seen
-        });
-        let [p, dp] = parts;
-        p.iter_mut().for_each(|score| *score *= shape.scale);
+        let [p, dp] = [scores, dshares].map(|row| seen(row, visible.clone(), first_key));
+        to_scores(p, shape);
         if let Some(cap) = shape.softcap {
-            soft_cap(p, cap);
             slopes.clear();
             slopes.extend(p.iter().map(|score| 1.0 - (score / cap) * (score / cap)));
         }

@@ -115,12 +115,14 @@ pub(super) fn shared_loss_gradients(
     if micro_batches.iter().all(Vec::is_empty) {
         return Err(TrainError::NoExamples);
     }
-    let values = trainable.parameters(decoder);
+    for replica in replicas.iter_mut() {
+        let device = replica.decoder.device();
+        let values = trainable.parameters(decoder).into_iter();
+        let values = values.map(|(_, value)| value.to_device(&device));
+        trainable.set_parameters(&mut replica.decoder, values.collect())?;
+    }
     let (mut decoders, mut starts) = (vec![decoder], vec![config.kl.map(|(start, _)| start)]);
     for replica in replicas {
-        let device = replica.decoder.device();
-        let values = values.iter().map(|(_, v)| v.clone().to_device(&device));
-        trainable.set_parameters(&mut replica.decoder, values.collect())?;
         decoders.push(&mut replica.decoder);
         starts.push(replica.start.as_ref());
     }

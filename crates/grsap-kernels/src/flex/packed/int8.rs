@@ -9,7 +9,7 @@ use super::super::simd::{SharedMut, Simd, simd_fn};
 use super::super::team;
 use super::int8_kernel::{Int8Kernel, int8_kernel};
 use super::int8_tile::{BLOCK_ROWS, Int8Block, LeftBlock};
-use super::matrix::{PANEL, Row};
+use super::matrix::{PANEL, Row, copied_rows};
 use super::product::{SERIAL_WORK, TASKS_PER_THREAD};
 use super::widened::Widen;
 use crate::blocks::{BLOCK, int8};
@@ -89,13 +89,7 @@ impl Int8 {
 
     /// The rows with the given indices, one after another.
     pub(super) fn rows(&self, indices: &[usize]) -> Vec<f32> {
-        let mut values = vec![0.0; indices.len() * self.width];
-        if self.width > 0 {
-            let rows = values.par_chunks_exact_mut(self.width).with_min_len(8);
-            rows.zip(indices)
-                .for_each(|(to, &row)| self.copy_row(row, to));
-        }
-        values
+        copied_rows(self.width, indices, |row, to| self.copy_row(row, to))
     }
 
     /// The weight as it was, but for rounding.

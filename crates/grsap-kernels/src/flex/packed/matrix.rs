@@ -17,6 +17,20 @@ impl<W: Word> Row<W> {
     pub(in crate::flex) const ZERO: Self = Self([W::ZERO; PANEL]);
 }
 
+/// Rows of `width` numbers, one after another, each written by `copy_row`.
+pub(super) fn copied_rows(
+    width: usize,
+    indices: &[usize],
+    copy_row: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let mut values = vec![0.0; indices.len() * width];
+    if width > 0 {
+        let rows = values.par_chunks_exact_mut(width).with_min_len(8);
+        rows.zip(indices).for_each(|(to, &row)| copy_row(row, to));
+    }
+    values
+}
+
 /// A weight `[out, in]`, in panels of [`PANEL`] outputs. A panel has a row for each word of inputs,
 /// with that word of every output: what the product reads, in the order in which it reads it.
 #[derive(Clone)]
@@ -77,13 +91,7 @@ impl<W: Word> Packed<W> {
 
     /// The rows with the given indices, one after another.
     pub(super) fn rows(&self, indices: &[usize]) -> Vec<f32> {
-        let mut values = vec![0.0; indices.len() * self.width];
-        if self.width > 0 {
-            let rows = values.par_chunks_exact_mut(self.width).with_min_len(8);
-            rows.zip(indices)
-                .for_each(|(to, &row)| self.copy_row(row, to));
-        }
-        values
+        copied_rows(self.width, indices, |row, to| self.copy_row(row, to))
     }
 
     /// The weight as it was, but for rounding.

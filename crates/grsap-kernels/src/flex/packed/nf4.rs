@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::super::matmul::Store;
-use super::matrix::{PANEL, Row};
+use super::matrix::{PANEL, Row, copied_rows};
 use super::widened::Widen;
 use crate::blocks::{BLOCK, NF4, nf4};
 
@@ -17,6 +17,11 @@ struct Block {
     /// j + 16 in the high half.
     codes: [[u8; PANEL / 2]; BLOCK],
     scales: [f32; PANEL],
+}
+
+/// The byte of an output's code, and by how many bits the code is shifted in it.
+fn place(column: usize) -> (usize, usize) {
+    (column % (PANEL / 2), column / (PANEL / 2) * 4)
 }
 
 /// A weight `[out, in]` in panels of [`PANEL`] outputs.
@@ -46,7 +51,7 @@ impl Nf4 {
             let panels = panels.zip(values.par_chunks(PANEL * width));
             panels.for_each(|(panel, values)| {
                 for (column, values) in values.chunks_exact(width).enumerate() {
-                    let (byte, shift) = (column % (PANEL / 2), column / (PANEL / 2) * 4);
+                    let (byte, shift) = place(column);
                     for (block, values) in panel.iter_mut().zip(values.chunks(BLOCK)) {
                         let mut codes = [0; BLOCK];
                         block.scales[column] = nf4(values, &mut codes);
@@ -68,25 +73,27 @@ impl Nf4 {
         size_of_val(self.blocks.as_slice())
     }
 
+    /// The blocks of a panel.
+    fn panel(&self, panel: usize) -> &[Block] {
+        let num_blocks = self.width.div_ceil(BLOCK);
+        &self.blocks[panel * num_blocks..][..num_blocks]
+    }
+
+    /// Writes one row of the weight.
+    fn copy_row(&self, row: usize, to: &mut [f32]) {
+        let column = row % PANEL;
+        let (byte, shift) = place(column);
+        for (to, block) in to.chunks_mut(BLOCK).zip(self.panel(row / PANEL)) {
+            for (to, codes) in to.iter_mut().zip(&block.codes) {
+                let code = (codes[byte] >> shift) & 15;
+                *to = NF4[usize::from(code)] * block.scales[column];
+            }
+        }
+    }
+
     /// The rows with the given indices, one after another.
     pub(super) fn rows(&self, indices: &[usize]) -> Vec<f32> {
-        let mut values = vec![0.0; indices.len() * self.width];
-        if self.width > 0 {
-            let num_blocks = self.width.div_ceil(BLOCK);
-            let rows = values.par_chunks_exact_mut(self.width).with_min_len(8);
-            rows.zip(indices).for_each(|(to, &row)| {
-                let panel = &self.blocks[row / PANEL * num_blocks..][..num_blocks];
-                let column = row % PANEL;
-                let (byte, shift) = (column % (PANEL / 2), column / (PANEL / 2) * 4);
-                for (to, block) in to.chunks_mut(BLOCK).zip(panel) {
-                    for (to, codes) in to.iter_mut().zip(&block.codes) {
-                        let code = (codes[byte] >> shift) & 15;
-                        *to = NF4[usize::from(code)] * block.scales[column];
-                    }
-                }
-            });
-        }
-        values
+        copied_rows(self.width, indices, |row, to| self.copy_row(row, to))
     }
 
     /// The weight as it was, but for rounding.
@@ -115,8 +122,7 @@ impl Widen for Nf4 {
     }
 
     fn widen(&self, panel: usize, to: &mut [Row<f32>]) {
-        let num_blocks = self.width.div_ceil(BLOCK);
-        let blocks = &self.blocks[panel * num_blocks..][..num_blocks];
+        let blocks = self.panel(panel);
         #[cfg(target_arch = "x86_64")]
         if super::super::simd::isa() == super::super::simd::Isa::Avx512 {
             // SAFETY: the CPU has the instructions.
@@ -182,11 +188,7 @@ mod tests {
             for panel in 0..out.div_ceil(PANEL) {
                 let mut plain = vec![Row::ZERO; width];
                 let mut fast = vec![Row([f32::NAN; PANEL]); width];
-                let num_blocks = width.div_ceil(BLOCK);
-                widen(
-                    &weight.blocks[panel * num_blocks..][..num_blocks],
-                    &mut plain,
-                );
+                widen(weight.panel(panel), &mut plain);
                 weight.widen(panel, &mut fast);
                 for (input, (plain, fast)) in plain.iter().zip(&fast).enumerate() {
                     assert_eq!(plain.0, fast.0);
