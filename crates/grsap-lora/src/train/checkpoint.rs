@@ -128,15 +128,22 @@ impl CheckpointDir<'_> {
             self.delete(&target)?;
         }
         fs::rename(hidden.keep(), &target).map_err(CheckpointError::io(&target))?;
-        if let Some(limit) = limit {
-            // Those of later steps are of an earlier run; they are not this one's to delete.
-            let mut all = checkpoints(self.output_dir)?;
-            all.retain(|(other, _)| *other <= step);
-            for (_, old) in all.iter().rev().skip(limit) {
-                self.delete(old)?;
-            }
-        }
+        self.prune(step, limit)?;
         Ok(target)
+    }
+
+    /// Deletes the oldest up to a step beyond `limit`.
+    pub(super) fn prune(&self, step: usize, limit: Option<usize>) -> Result<(), CheckpointError> {
+        let Some(limit) = limit else {
+            return Ok(());
+        };
+        // Those of later steps are of an earlier run; they are not this one's to delete.
+        let mut all = checkpoints(self.output_dir)?;
+        all.retain(|(other, _)| *other <= step);
+        for (_, old) in all.iter().rev().skip(limit) {
+            self.delete(old)?;
+        }
+        Ok(())
     }
 
     pub(super) fn dir_of(&self, step: usize) -> PathBuf {

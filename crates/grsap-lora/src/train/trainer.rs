@@ -207,6 +207,8 @@ impl<T: Trainable> Trainer<T> {
         call(callbacks, first_step, |c| c.on_start(first_step, num_steps))?;
         let mut stopped = false;
         if let (Some(checkpoints), true) = (&checkpoints, first_step > 0) {
+            // A kill may have come between the last checkpoint and the end of the oldest.
+            checkpoints.prune(first_step, config.save_total_limit)?;
             let dir = checkpoints.dir_of(first_step);
             stopped = tell_of_checkpoint(callbacks, first_step, &dir)?;
         }

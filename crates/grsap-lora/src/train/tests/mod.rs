@@ -210,6 +210,21 @@ fn only_target_tokens_count() {
 }
 
 #[test]
+fn what_a_kill_left_undeleted_goes_when_the_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainerConfig {
+        save_total_limit: Some(1),
+        ..config()
+    };
+    train(config.clone(), dir.path(), Resume::Never);
+    let (step, newest) = latest_checkpoint(dir.path()).unwrap().unwrap();
+    let old = dir.path().join(format!("checkpoint-{}", step - 2));
+    std::fs::create_dir(&old).unwrap();
+    train(config, dir.path(), Resume::Latest);
+    assert!(newest.exists() && !old.exists());
+}
+
+#[test]
 fn training_lowers_the_loss_and_repeats_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
     let config = TrainerConfig {
