@@ -365,13 +365,14 @@ impl FrozenWeight {
         }
     }
 
-    /// The same form with other values: a weight that was packed or rounded is so again.
+    /// The same form with other values: a weight that was packed or rounded is so again. One whose
+    /// values cannot be read back from its device becomes a tensor of them.
     #[must_use]
     pub fn replaced(&self, tensor: Tensor<2>) -> Self {
         if !matches!(self.0, Form::Dense(_))
-            && let Ok(values) = tensor.to_data().as_slice::<f32>()
+            && let Ok(values) = tensor.clone().try_into_vec_as::<f32>()
             && let (shape, format) = (tensor.dims(), self.format())
-            && let Ok(replaced) = Self::new(values.to_vec(), shape, format, &self.device())
+            && let Ok(replaced) = Self::new(values, shape, format, &self.device())
         {
             return replaced;
         }

@@ -140,6 +140,7 @@ fn bf16_layers() {
             b: random([n, 3], 34),
             scale: 2.0,
         };
+        same_lora_gradients("bf16", &packed, &x, &lora, &rounded(&random([m, n], 37)));
         let y = lora_linear(x.clone(), &packed, lora.clone(), None).unwrap();
         let want = reference::lora_linear(x.clone(), weight.clone(), lora, None);
         close("bf16 lora_linear", &values(y), &values(want), 2e-6);
@@ -155,6 +156,33 @@ fn bf16_layers() {
             &values(rounded(&dy).matmul(weight)),
             2e-6,
         );
+    }
+}
+
+/// The gradients of a low-rank layer with dropout, by its input and its factors. `x` and `dy` are such
+/// that the weight's format rounds neither.
+fn same_lora_gradients(
+    name: &str,
+    packed: &FrozenWeight,
+    x: &Tensor<2>,
+    lora: &LoraWeights,
+    dy: &Tensor<2>,
+) {
+    let dropout = Some(Dropout { p: 0.3, seed: 12 });
+    let gradients = |layer: &dyn Fn(Tensor<2>, LoraWeights) -> Tensor<2>| {
+        let leaves = [x, &lora.a, &lora.b].map(|t| t.clone().autodiff().require_grad());
+        let [x, a, b] = leaves.clone();
+        let scale = lora.scale;
+        let y = layer(x, LoraWeights { a, b, scale });
+        let gradients = (y * dy.clone().autodiff()).sum().backward();
+        leaves.map(|leaf| values(leaf.grad(&gradients).unwrap()))
+    };
+    let got = gradients(&|x, lora| lora_linear(x, packed, lora, dropout).unwrap());
+    let weight = packed.to_tensor();
+    let want =
+        gradients(&|x, lora| reference::lora_linear(x, weight.clone().autodiff(), lora, dropout));
+    for ((got, want), by) in got.iter().zip(&want).zip(["x", "a", "b"]) {
+        close(&format!("{name} lora_linear by {by}"), got, want, 2e-6);
     }
 }
 
@@ -182,7 +210,13 @@ fn int8_layers() {
         let want = reference::linear_cross_entropy(x.clone(), weight.clone(), &targets, None);
         close("int8 losses", &values(nll), &values(want), 2e-6);
 
+        let lora = LoraWeights {
+            a: random([3, k], 43),
+            b: random([n, 3], 44),
+            scale: 2.0,
+        };
         let dy = random([m, n], 45);
+        same_lora_gradients("int8", &packed, &x, &lora, &dy);
         let x = x.autodiff().require_grad();
         let y = linear(x.clone(), &packed).unwrap();
         let grads = (y * dy.clone().autodiff()).sum().backward();

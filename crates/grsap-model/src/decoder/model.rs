@@ -119,9 +119,10 @@ impl Decoder {
         Self::load_as(source, config, device, WeightFormat::F32)
     }
 
-    /// The same, with the linear layers and the head in another format. Norms, biases and an
-    /// embedding that is not the head's weight stay in `f32`. Four bits are for the linear layers alone,
-    /// as in QLoRA: the head is then in `bf16`.
+    /// The same, with the linear layers and the head in another format. Norms and biases stay in
+    /// `f32`; so does an embedding that is not the head's weight, but on GPUs, where it is `bf16` with all
+    /// formats other than `f32`. Four bits are for the linear layers alone, as in QLoRA: the head is
+    /// then in `bf16`.
     ///
     /// # Errors
     ///
@@ -355,7 +356,9 @@ impl Decoder {
         }
         let ids = input.input_ids.iter().map(|&id| id as usize);
         let mut x = match &self.embedding {
-            Some(table) => rows(table, op, "token id", ids)?,
+            // The table may be of another type than the layers: of a decoder that was frozen, unfrozen or
+            // moved, and of one whose weights are trained.
+            Some(table) => rows(table, op, "token id", ids)?.cast(self.lm_head.input_dtype()),
             None => {
                 let ids = in_range(self.lm_head.dims()[0], op, "token id", ids)?;
                 self.lm_head.rows(&ids)?

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use grsap_kernels::{FrozenWeight, KernelError, WeightFormat};
 
 use super::layer::projection_names;
@@ -84,10 +84,10 @@ impl Decoder {
     /// The operations then take their plain versions, so generating is slower until the decoder is
     /// frozen again. Weights that were rounded to another format stay rounded.
     pub fn unfreeze(&mut self) {
-        self.visit(|_, place| {
-            if let Place::Linear(weight) = place {
-                *weight = FrozenWeight::dense(weight.to_tensor());
-            }
+        self.visit(|_, place| match place {
+            Place::Linear(weight) => *weight = FrozenWeight::dense(weight.to_tensor()),
+            Place::Matrix(tensor) => *tensor = tensor.clone().cast(DType::F32),
+            Place::Vector(_) => {}
         });
     }
 
@@ -95,7 +95,8 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// When the device does not have the format.
+    /// When the device does not have the format, or the values cannot be read back from it. Weights
+    /// that were not reached stay as they are.
     pub fn freeze(&mut self, format: WeightFormat) -> Result<(), KernelError> {
         let mut result = Ok(());
         // The head comes first.
@@ -106,10 +107,14 @@ impl Decoder {
             };
             let format = head.take().unwrap_or(format);
             let (shape, device) = (weight.dims(), weight.device());
-            let values = weight.to_tensor().inner().try_into_vec_as::<f32>();
-            // Values that cannot be read back stay where they are.
-            if let (Ok(()), Ok(values)) = (&result, values) {
-                match FrozenWeight::new(values, shape, format, &device) {
+            if result.is_ok() {
+                let values = weight.to_tensor().inner().try_into_vec_as::<f32>();
+                let packed = values
+                    .map_err(|e| KernelError::Device {
+                        reason: e.to_string(),
+                    })
+                    .and_then(|values| FrozenWeight::new(values, shape, format, &device));
+                match packed {
                     Ok(packed) => *weight = packed,
                     Err(error) => result = Err(error),
                 }
