@@ -2,12 +2,17 @@ use std::sync::Arc;
 
 /// Told how far a long task is. The unit type `()` is the silent one.
 ///
-/// Tasks do not nest: `start`, any number of `advance`, `finish`.
+/// Tasks do not nest: `start`, perhaps `resume`, any number of `advance`, `finish`.
 pub trait Progress: Send + Sync {
     /// A task of `total` units begins.
     fn start(&self, task: &str, total: usize);
     /// `units` more are done.
     fn advance(&self, units: usize);
+    /// `units` were done before the task began, by a run that this one goes on with: they count as
+    /// done, but say nothing of how fast it is.
+    fn resume(&self, units: usize) {
+        self.advance(units);
+    }
     /// A few words on how the task stands, in place of earlier ones.
     fn note(&self, text: &str) {
         let _ = text;
@@ -31,6 +36,10 @@ macro_rules! forward {
 
             fn advance(&self, units: usize) {
                 (**self).advance(units);
+            }
+
+            fn resume(&self, units: usize) {
+                (**self).resume(units);
             }
 
             fn note(&self, text: &str) {

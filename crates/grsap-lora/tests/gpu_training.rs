@@ -9,7 +9,9 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use grsap_lora::{AdapterFactors, LoraConfig, SftExample, Trainer, TrainerConfig, attach};
+use grsap_lora::{
+    AdapterFactors, FullFineTuning, LoraConfig, Resume, SftExample, Trainer, TrainerConfig, attach,
+};
 use grsap_model::{
     Activation, Decoder, DecoderConfig, LoadError, RopeConfig, TensorSource, WeightFormat,
 };
@@ -19,7 +21,7 @@ const VOCAB: usize = 60;
 
 struct RandomWeights;
 
-fn config() -> DecoderConfig {
+fn shape() -> DecoderConfig {
     DecoderConfig {
         architecture: "llama".into(),
         vocab_size: VOCAB,
@@ -84,44 +86,59 @@ fn train(device: &Device, checkpointing: bool, others: &[Device]) -> (Vec<f64>, 
 fn train_in(
     format: WeightFormat,
     device: &Device,
-    checkpointing: bool,
+    gradient_checkpointing: bool,
     others: &[Device],
 ) -> (Vec<f64>, Vec<f32>) {
-    let mut decoder = Decoder::load_as(&RandomWeights, &config(), device, format).unwrap();
-    let mut rng = grsap_core::rng(5, "examples", &[]);
-    let examples: Vec<SftExample> = (0..8)
-        .map(|i| {
-            let len = 5 + 7 * i % 40;
-            let ids = (0..len).map(|_| rng.random_range(0..VOCAB as u32));
-            SftExample::new(ids.collect(), (0..len).map(|j| j > 1).collect()).unwrap()
-        })
-        .collect();
-    let lora = LoraConfig {
-        r: 4,
-        lora_dropout: 0.1,
-        ..LoraConfig::default()
+    let config = TrainerConfig {
+        gradient_checkpointing,
+        ..settings()
     };
-    let trainer = Trainer::new(
-        TrainerConfig {
-            learning_rate: 5e-3,
-            per_device_train_batch_size: 2,
-            gradient_accumulation_steps: 2,
-            num_train_epochs: 3,
-            max_grad_norm: Some(0.5),
-            gradient_checkpointing: checkpointing,
-            ..TrainerConfig::default()
-        },
-        lora,
-    )
-    .unwrap()
-    .with_further_devices(others.iter().cloned());
+    let mut decoder = Decoder::load_as(&RandomWeights, &shape(), device, format).unwrap();
+    let trainer = Trainer::new(config, lora()).unwrap();
+    let trainer = trainer.with_further_devices(others.iter().cloned());
     attach(&mut decoder, trainer.lora(), 1).unwrap();
-    let report = trainer.train(&mut decoder, &examples, &mut []).unwrap();
-    let factors = AdapterFactors::of(&decoder);
+    let report = trainer.train(&mut decoder, &examples(), &mut []).unwrap();
+    (report.losses, adapter(&decoder))
+}
+
+fn adapter(decoder: &Decoder) -> Vec<f32> {
+    let factors = AdapterFactors::of(decoder);
     let values = factors
         .iter()
         .flat_map(|(_, t)| t.clone().into_data().try_into_vec::<f32>().unwrap());
-    (report.losses, values.collect())
+    values.collect()
+}
+
+fn examples() -> Vec<SftExample> {
+    let mut rng = grsap_core::rng(5, "examples", &[]);
+    (0..8)
+        .map(|i| {
+            let len = 5 + 7 * i % 40;
+            let ids = (0..len).map(|_| rng.random_range(0..VOCAB as u32));
+            let example = SftExample::new(ids.collect(), (0..len).map(|j| j > 1).collect());
+            let group = if i % 2 == 0 { "replay" } else { "task" };
+            example.unwrap().with_group(group)
+        })
+        .collect()
+}
+
+fn lora() -> LoraConfig {
+    LoraConfig {
+        r: 4,
+        lora_dropout: 0.1,
+        ..LoraConfig::default()
+    }
+}
+
+fn settings() -> TrainerConfig {
+    TrainerConfig {
+        learning_rate: 5e-3,
+        per_device_train_batch_size: 2,
+        gradient_accumulation_steps: 2,
+        num_train_epochs: 3,
+        max_grad_norm: Some(0.5),
+        ..TrainerConfig::default()
+    }
 }
 
 /// The device, and how far results may be from the CPU's.
@@ -175,4 +192,67 @@ fn a_base_in_four_bits_trains_as_on_the_cpu() {
     let (gpu, _) = gpu();
     let cpu = train_in(WeightFormat::Nf4, &Device::flex(), false, &[]);
     same(train_in(WeightFormat::Nf4, &gpu, true, &[]), &cpu, 2e-2);
+}
+
+/// What is off by default, and a run that is interrupted in its middle.
+#[test]
+fn options_and_checkpoints_work_as_on_the_cpu() {
+    let (gpu, tolerance) = gpu();
+    let run = |device: &Device, steps: &[usize], resume: Resume, dir: &Path| {
+        let config = TrainerConfig {
+            kl_coef: 0.5,
+            ema_decay: Some(0.5),
+            max_tokens_per_pass: Some(60),
+            gradient_checkpointing: true,
+            save_steps: Some(3),
+            ..settings()
+        };
+        let mut decoder =
+            Decoder::load_as(&RandomWeights, &shape(), device, WeightFormat::F32).unwrap();
+        let trainer = Trainer::new(config, lora()).unwrap();
+        let trainer = trainer.with_output_dir(dir).with_resume(resume);
+        attach(&mut decoder, trainer.lora(), 1).unwrap();
+        let report = trainer.train(&mut decoder, &examples(), &mut []).unwrap();
+        for step in steps {
+            std::fs::remove_dir_all(dir.join(format!("checkpoint-{step}"))).unwrap();
+        }
+        (report.losses, adapter(&decoder))
+    };
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let cpu = run(&Device::flex(), &[], Resume::Never, dirs[0].path());
+    same(
+        run(&gpu, &[6], Resume::Never, dirs[1].path()),
+        &cpu,
+        tolerance,
+    );
+    // From step 3.
+    same(
+        run(&gpu, &[], Resume::Latest, dirs[1].path()),
+        &cpu,
+        tolerance,
+    );
+}
+
+#[test]
+fn all_weights_train_as_on_the_cpu() {
+    let (gpu, tolerance) = gpu();
+    let run = |device: &Device, format: WeightFormat| {
+        let config = TrainerConfig {
+            kl_coef: 0.5,
+            ..settings()
+        };
+        let mut decoder = Decoder::load_as(&RandomWeights, &shape(), device, format).unwrap();
+        let trainer = Trainer::new(config, FullFineTuning::default()).unwrap();
+        let report = trainer.train(&mut decoder, &examples(), &mut []).unwrap();
+        let values = decoder.parameters().into_iter().flat_map(|(_, parameter)| {
+            let values = parameter.to_matrix().into_data();
+            values.try_into_vec::<f32>().unwrap()
+        });
+        (report.losses, values.collect())
+    };
+    let cpu = run(&Device::flex(), WeightFormat::F32);
+    same(run(&gpu, WeightFormat::F32), &cpu, tolerance);
+    // From a base that is held in fewer bits.
+    let cpu = run(&Device::flex(), WeightFormat::Int8);
+    same(run(&gpu, WeightFormat::Int8), &cpu, 10.0 * tolerance);
 }

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use grsap_model::{Decoder, LoraFactors};
 
 use super::error::AdapterError;
@@ -115,7 +115,12 @@ pub(crate) fn check_attached(decoder: &Decoder, config: &LoraConfig) -> Result<(
             (false, Some(_)) => "it should have none".to_owned(),
             (true, Some(lora)) => {
                 let r = lora.a.dims()[0];
-                if r != config.r {
+                let other = [&lora.a, &lora.b].map(Tensor::dtype);
+                let other = other.into_iter().find(|dtype| *dtype != DType::F32);
+                if let Some(dtype) = other {
+                    // The optimiser's state and its operations are in f32.
+                    format!("its factors are {dtype:?}, expected F32")
+                } else if r != config.r {
                     format!("r is {r}, expected {}", config.r)
                 } else if (lora.scale - config.scale()).abs() > 1e-9 * config.scale() {
                     format!("its scale is {}, expected {}", lora.scale, config.scale())

@@ -45,16 +45,16 @@ impl<'a> SftEncoder<'a> {
         Self::new(template, model.tokenizer(), config)
     }
 
-    /// One example for each record.
+    /// One example for each record. How many were cut to [`SftConfig::max_length`] is a warning in the
+    /// log.
     ///
     /// # Errors
     ///
     /// The first record that cannot be encoded or has no target is named.
     pub fn encode(&self, records: &[Record]) -> Result<Vec<SftExample>, SftError> {
-        let indexed = records.iter().enumerate();
-        indexed
-            .map(|(index, record)| self.encode_record(index, record))
-            .collect()
+        let examples = records.iter().enumerate();
+        let examples = examples.map(|(index, record)| self.encode_or_cut(index, record));
+        Ok(self.tell_of_cut(examples.collect::<Result<_, _>>()?))
     }
 
     /// The same for a mixture, in the groups `task` and `replay`.
@@ -63,16 +63,16 @@ impl<'a> SftEncoder<'a> {
     ///
     /// As [`encode`](Self::encode).
     pub fn encode_mixture(&self, mixture: &Mixture) -> Result<Vec<SftExample>, SftError> {
-        let indexed = mixture.rows().iter().enumerate();
-        indexed
-            .map(|(index, (origin, record))| {
-                let group = match origin {
-                    Origin::Task => "task",
-                    Origin::Replay => REPLAY,
-                };
-                Ok(self.encode_record(index, record)?.with_group(group))
-            })
-            .collect()
+        let examples = mixture.rows().iter().enumerate();
+        let examples = examples.map(|(index, (origin, record))| {
+            let group = match origin {
+                Origin::Task => "task",
+                Origin::Replay => REPLAY,
+            };
+            let (example, is_cut) = self.encode_or_cut(index, record)?;
+            Ok((example.with_group(group), is_cut))
+        });
+        Ok(self.tell_of_cut(examples.collect::<Result<_, _>>()?))
     }
 
     /// One record; `index` names it in errors.
@@ -81,6 +81,21 @@ impl<'a> SftEncoder<'a> {
     ///
     /// As [`encode`](Self::encode).
     pub fn encode_record(&self, index: usize, record: &Record) -> Result<SftExample, SftError> {
+        Ok(self.encode_or_cut(index, record)?.0)
+    }
+
+    /// What is cut has lost targets, or the end of a turn: worth knowing before a long run.
+    fn tell_of_cut(&self, examples: Vec<(SftExample, bool)>) -> Vec<SftExample> {
+        let (all, max_length) = (examples.len(), self.config.max_length);
+        let num_cut = examples.iter().filter(|(_, is_cut)| *is_cut).count();
+        if num_cut > 0 {
+            tracing::warn!(num_cut, all, max_length, "examples are cut to max_length");
+        }
+        examples.into_iter().map(|(example, _)| example).collect()
+    }
+
+    /// An example, and whether it is longer than it may be and was cut.
+    fn encode_or_cut(&self, index: usize, record: &Record) -> Result<(SftExample, bool), SftError> {
         let name = || match &record.id {
             Some(id) => format!("example {index} (id {id})"),
             None => format!("example {index}"),
@@ -90,11 +105,13 @@ impl<'a> SftEncoder<'a> {
                 example: name(),
                 source,
             })?;
+        let is_cut = tokens.input_ids.len() > self.config.max_length;
         let example = self.cut(tokens, name)?;
-        Ok(match &record.id {
+        let example = match &record.id {
             Some(id) => example.with_id(id),
             None => example,
-        })
+        };
+        Ok((example, is_cut))
     }
 
     fn cut(

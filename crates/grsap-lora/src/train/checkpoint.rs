@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 const PREFIX: &str = "checkpoint-";
 /// Of directories that are being written or deleted.
 const HIDDEN_PREFIX: &str = ".checkpoint-";
+/// Locked while a run writes into the directory.
+const LOCK: &str = ".lock";
 
 /// A checkpoint could not be written, read or continued.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,18 @@ pub enum CheckpointError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// Another run writes checkpoints there.
+    #[error("{}: another run writes checkpoints into this directory", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A parameter is NaN or infinite. Nothing was written.
+    #[error("{tensor} has numbers that are not finite: no checkpoint is written of it")]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
     },
     /// Its adapter could not be written or read.
     #[error(transparent)]
@@ -88,15 +102,33 @@ pub(super) struct CheckpointDir<'a> {
     pub(super) identity: &'a RunIdentity,
 }
 
+/// Keeps other runs out of an output directory as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
 impl CheckpointDir<'_> {
-    /// Writes `checkpoint-<step>` beside its final place and renames it, then deletes the oldest
-    /// beyond `limit`.
-    pub(super) fn save(
-        &self,
-        decoder: &Decoder,
-        state: &State,
-        limit: Option<usize>,
-    ) -> Result<PathBuf, TrainError> {
+    /// Makes the directory where there is none, and takes it for this run.
+    pub(super) fn lock(&self) -> Result<Lock, CheckpointError> {
+        let dir = self.output_dir;
+        fs::create_dir_all(dir).map_err(CheckpointError::io(dir))?;
+        let path = dir.join(LOCK);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(CheckpointError::io(&path))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(CheckpointError::InUse { dir: dir.into() }),
+            // Some network file systems have no locks.
+            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Unsupported => {
+                Err(CheckpointError::io(&path)(e))
+            }
+            _ => Ok(Lock { _file: file }),
+        }
+    }
+
+    /// Writes `checkpoint-<step>` beside its final place and renames it.
+    pub(super) fn save(&self, decoder: &Decoder, state: &State) -> Result<PathBuf, TrainError> {
         let step = state.optimizer.num_steps();
         let hidden = self.hidden_dir()?;
         let dir = hidden.path();
@@ -128,7 +160,6 @@ impl CheckpointDir<'_> {
             self.delete(&target)?;
         }
         fs::rename(hidden.keep(), &target).map_err(CheckpointError::io(&target))?;
-        self.prune(step, limit)?;
         Ok(target)
     }
 
@@ -155,33 +186,43 @@ impl CheckpointDir<'_> {
         parameters.map(|(name, _)| name).collect()
     }
 
-    /// Puts the parameters of the newest checkpoint on the decoder, and gives the rest of its state.
+    /// Puts the parameters of this run's newest checkpoint on the decoder, and gives the rest of its
+    /// state. Checkpoints of other runs are passed over, where there is one of this run; where there
+    /// are only others, the newest is the error.
     pub(super) fn resume(
         &self,
         decoder: &mut Decoder,
         config: AdamWConfig,
         has_average: bool,
     ) -> Result<Option<State>, TrainError> {
-        let Some((step, dir)) = latest_checkpoint(self.output_dir)? else {
-            return Ok(None);
-        };
-        let path = dir.join(STATE);
-        let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-        let invalid = |reason: String| CheckpointError::Invalid {
-            path: path.clone(),
-            reason,
-        };
-        let state: TrainerState =
-            serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
-        if let Some((field, saved, current)) = state.run.difference(self.identity) {
-            let mismatch = CheckpointError::Mismatch {
-                dir,
-                field,
-                saved,
-                current,
-            };
-            return Err(mismatch.into());
+        let (mut found, mut mismatch) = (None, None);
+        for (step, dir) in complete_checkpoints(self.output_dir)?.into_iter().rev() {
+            let path = dir.join(STATE);
+            let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
+            let state = serde_json::from_slice::<TrainerState>(&bytes);
+            let state = state.map_err(|e| CheckpointError::Invalid {
+                path: path.clone(),
+                reason: e.to_string(),
+            })?;
+            match state.run.difference(self.identity) {
+                None => {
+                    found = Some((step, dir, path, state));
+                    break;
+                }
+                Some((field, saved, current)) => {
+                    mismatch.get_or_insert(CheckpointError::Mismatch {
+                        dir,
+                        field,
+                        saved,
+                        current,
+                    });
+                }
+            }
         }
+        let Some((step, dir, path, state)) = found else {
+            return mismatch.map_or(Ok(None), |mismatch| Err(mismatch.into()));
+        };
+        let invalid = |reason: String| CheckpointError::Invalid { path, reason };
         if state.global_step != step || state.totals.losses.len() != step {
             let reason = format!(
                 "global_step is {} with {} losses, expected {step}",
@@ -244,14 +285,18 @@ impl CheckpointDir<'_> {
 pub fn latest_checkpoint(
     output_dir: impl AsRef<Path>,
 ) -> Result<Option<(usize, PathBuf)>, CheckpointError> {
+    Ok(complete_checkpoints(output_dir.as_ref())?.pop())
+}
+
+/// Checkpoints that lack none of their files, by step.
+fn complete_checkpoints(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>, CheckpointError> {
     let has = |dir: &Path, names: &[&str]| names.iter().all(|name| dir.join(name).is_file());
-    let is_complete = |dir: &Path| {
+    let mut all = checkpoints(output_dir)?;
+    all.retain(|(_, dir)| {
         has(dir, &[OPTIMIZER, STATE])
             && (has(dir, &[ADAPTER_CONFIG, ADAPTER_MODEL]) || has(dir, &["config.json"]))
-    };
-    let mut all = checkpoints(output_dir.as_ref())?;
-    all.retain(|(_, dir)| is_complete(dir));
-    Ok(all.pop())
+    });
+    Ok(all)
 }
 
 /// Directories named as checkpoints, by step.

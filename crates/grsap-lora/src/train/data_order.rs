@@ -55,7 +55,7 @@ impl DataOrder {
         }
         if self.group_by_length {
             let length = |&index: &usize| self.lengths.get(index).copied();
-            for stretch in order.chunks_mut(STEPS_SORTED * self.batch_size) {
+            for stretch in order.chunks_mut(STEPS_SORTED.saturating_mul(self.batch_size)) {
                 stretch.sort_by_key(|index| Reverse(length(index)));
             }
             // The last batch stays last, as it may have fewer.

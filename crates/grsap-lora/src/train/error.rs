@@ -1,8 +1,11 @@
+use std::fmt;
+
 use grsap_kernels::KernelError;
 
 use super::callback::BoxError;
 use super::checkpoint::CheckpointError;
 use crate::adapter::AdapterError;
+use crate::example::SftExample;
 
 /// A run could not start or go on. The decoder holds the values of the last finished step.
 #[derive(Debug, thiserror::Error)]
@@ -22,12 +25,22 @@ pub enum TrainError {
     /// An example does not fit into the model's context.
     #[error("example {example} has {num_tokens} tokens, the model takes at most {limit}")]
     TooLong {
-        /// Its index.
-        example: usize,
+        /// Which one.
+        example: ExampleName,
         /// Its tokens.
         num_tokens: usize,
         /// The context.
         limit: usize,
+    },
+    /// A token of an example is not in the model's vocabulary.
+    #[error("example {example} has the token {id}, the model's vocabulary has {vocab_size}")]
+    UnknownToken {
+        /// Which one.
+        example: ExampleName,
+        /// The token.
+        id: u32,
+        /// The size of the vocabulary.
+        vocab_size: usize,
     },
     /// The loss or the norm of the gradients is NaN or infinite. The step was not taken.
     #[error("step {step}: the {what} is not finite; examples {}", list(examples))]
@@ -36,8 +49,8 @@ pub enum TrainError {
         what: &'static str,
         /// The step, counted from 0.
         step: usize,
-        /// Indices of the examples it comes from: those with such a loss, or all of the step's.
-        examples: Vec<usize>,
+        /// The examples it comes from: those with such a loss, or all of the step's.
+        examples: Vec<ExampleName>,
     },
     /// A schedule gave a rate that cannot be.
     #[error("step {step}: the schedule gives the learning rate {lr}")]
@@ -90,7 +103,36 @@ impl TrainError {
     }
 }
 
-fn list(indices: &[usize]) -> String {
-    let indices: Vec<String> = indices.iter().map(usize::to_string).collect();
-    indices.join(", ")
+/// Which example an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExampleName {
+    /// Its index in the training set.
+    pub index: usize,
+    /// Its [id](crate::SftExample::id), if it has one.
+    pub id: Option<String>,
+}
+
+impl ExampleName {
+    pub(super) fn of(index: usize, example: &SftExample) -> Self {
+        Self {
+            index,
+            id: example.id().map(str::to_owned),
+        }
+    }
+}
+
+/// `7`, or `7 (id gsm8k-0012)`.
+impl fmt::Display for ExampleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.index)?;
+        match &self.id {
+            Some(id) => write!(f, " (id {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn list(examples: &[ExampleName]) -> String {
+    let names: Vec<String> = examples.iter().map(ExampleName::to_string).collect();
+    names.join(", ")
 }

@@ -5,13 +5,17 @@ use grsap_kernels::Dropout;
 use grsap_model::{Decoder, DecoderInput};
 use serde::{Deserialize, Serialize};
 
-use super::error::TrainError;
+use super::chunked_loss::ChunkedLoss;
+use super::error::{ExampleName, TrainError};
 use super::kl_to_start::KlToStart;
 use super::layer_inputs::LayerInputs;
 use super::leaves::{GradientSums, Leaves};
 use super::trainable::Trainable;
 use crate::adapter::{AdapterError, read};
 use crate::example::{REPLAY, SftExample};
+
+/// Logits that are in memory at once where the head is trained.
+const MOST_LOGITS: usize = 1 << 24;
 
 /// What weighs the same in the loss of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -59,7 +63,8 @@ pub struct LossConfig<'a> {
 pub struct LossGradients {
     /// The weighted mean negative log-likelihood, in nats.
     pub loss: f64,
-    /// The weighted mean divergence on replay, in nats, before its factor; if it was asked for.
+    /// The weighted mean divergence on replay, in nats, before its factor; if it was asked for and
+    /// there is replay in the step.
     pub kl: Option<f64>,
     /// By everything that is trained, in order; a vector is one row.
     pub gradients: Vec<Tensor<2>>,
@@ -180,7 +185,7 @@ struct Pass<'a> {
 struct PassLoss<'a> {
     /// Of each example, weighted.
     losses: Vec<f64>,
-    kl: f64,
+    kl: Option<f64>,
     /// `None` where a loss is not finite, or if they were not asked for.
     gradients: Option<GradientSums<'a>>,
 }
@@ -203,27 +208,32 @@ impl<'a> Pass<'a> {
             None => decoder.hidden_states(&input, None)?,
             Some(kept) => decoder.blocks(&input).norm(kept.last())?,
         };
-        let nll = targets.nll(decoder, hidden.clone())?;
+        let mut sums = leaves.zero();
+        let (values, mut whole) = match decoder.head_weight().is_tracked() {
+            true => targets.nll_in_chunks(decoder, &hidden, &weights, &mut sums)?,
+            false => {
+                let nll = targets.nll(decoder, hidden.clone())?;
+                let factors = TensorData::from(weights.as_slice());
+                let factors = Tensor::<1>::from_data(factors, &decoder.device());
+                // Without the graph, so that the backward pass can let go of it.
+                (nll.clone().detach(), (nll * factors).sum())
+            }
+        };
         if !self.with_gradients {
             return Ok(PassLoss {
-                losses: self.losses(nll, &weights)?,
-                kl: 0.0,
+                losses: self.losses(values, &weights)?,
+                kl: None,
                 gradients: None,
             });
         }
-        let factors = TensorData::from(weights.as_slice());
-        let factors = Tensor::<1>::from_data(factors, &decoder.device());
-        // Without the graph, so that the backward pass can let go of it.
-        let values = nll.clone().detach();
-        let mut whole = (nll * factors).sum();
-        let (mut kl_value, mut sums) = (0.0, leaves.zero());
+        let mut kl_value = None;
         if let Some((start, coef)) = kl {
             let now = decoder;
             let kl = KlToStart { start, now, coef };
             if let Some((value, term)) =
                 kl.term(self.examples, self.kl_weight, &hidden, &mut sums)?
             {
-                kl_value = value;
+                kl_value = Some(value);
                 whole = whole + term;
             }
         }
@@ -304,7 +314,7 @@ impl<'a> Step<'a> {
         let replay = self.examples().filter(|example| is_replay(example));
         let kl_weight = self.config.weighting.of(replay);
         let kl_weight = |example: &SftExample| is_replay(example).then(|| kl_weight(example));
-        let (mut loss, mut kl_value) = (0.0, 0.0);
+        let (mut loss, mut kl_value) = (0.0, None);
         let mut sums = first.leaves.zero();
         let (mut non_finite, mut position) = (Vec::new(), 0);
         // A pass for each device at a time, so that few gradients wait for their turn.
@@ -329,30 +339,32 @@ impl<'a> Step<'a> {
                     loss += part;
                     position += 1;
                 }
-                kl_value += pass.kl;
+                if let Some(kl) = pass.kl {
+                    *kl_value.get_or_insert(0.0) += kl;
+                }
                 if let Some(gradients) = pass.gradients {
                     sums.add(gradients);
                 }
             }
         }
+        let names = self.examples().enumerate();
+        let names = names.map(|(position, example)| ExampleName::of(position, example));
+        let non_finite_of = |what, examples| TrainError::NonFinite {
+            what,
+            step: 0,
+            examples,
+        };
         if !non_finite.is_empty() {
-            return Err(TrainError::NonFinite {
-                what: "loss",
-                step: 0,
-                examples: non_finite,
-            });
+            let examples = names.filter(|name| non_finite.contains(&name.index));
+            return Err(non_finite_of("loss", examples.collect()));
         }
-        if !kl_value.is_finite() {
-            return Err(TrainError::NonFinite {
-                what: "divergence",
-                step: 0,
-                examples: (0..self.examples().count()).collect(),
-            });
+        if kl_value.is_some_and(|kl| !kl.is_finite()) {
+            return Err(non_finite_of("divergence", names.collect()));
         }
         let num_targets = self.examples().map(SftExample::num_targets);
         Ok(LossGradients {
             loss,
-            kl: self.config.kl.map(|_| kl_value),
+            kl: kl_value,
             gradients: sums.into_gradients(),
             num_examples: self.examples().count(),
             examples_by_group: self.by_group(|_| 1),
@@ -386,6 +398,34 @@ impl Targets {
         let rows = TensorData::from(self.rows.as_slice());
         let hidden = hidden.select(0, Tensor::<1, Int>::from_data(rows, &decoder.device()));
         Ok(decoder.nll(hidden, &self.ids)?)
+    }
+
+    /// The same where the head is trained, and their weighted sum. Nothing fused computes the gradient
+    /// by a head, so that the logits of some rows at a time are held, and their part of it is added to
+    /// `sums`.
+    fn nll_in_chunks(
+        &self,
+        decoder: &Decoder,
+        hidden: &Tensor<2>,
+        weights: &[f32],
+        sums: &mut GradientSums<'_>,
+    ) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
+        let [vocab, _] = decoder.head_weight().dims();
+        let at_once = (MOST_LOGITS / vocab.max(1)).max(1);
+        let mut loss = ChunkedLoss::over(hidden);
+        let mut values = Vec::new();
+        let rows = self.rows.chunks(at_once).zip(self.ids.chunks(at_once));
+        for ((rows, ids), weights) in rows.zip(weights.chunks(at_once)) {
+            let chunk = Self {
+                rows: rows.to_vec(),
+                ids: ids.to_vec(),
+            };
+            let nll = chunk.nll(decoder, loss.hidden())?;
+            values.push(nll.clone().inner());
+            let weights = Tensor::<1>::from_data(TensorData::from(weights), &decoder.device());
+            loss.add((nll * weights).sum(), sums);
+        }
+        Ok((Tensor::cat(values, 0), loss.term(hidden)))
     }
 }
 

@@ -52,7 +52,7 @@ where
     M: FnMut(usize, &Path) -> Result<f64, BoxError>,
 {
     /// Keeps the adapter with the lowest metric, in a folder below `dir`. The metric is given the
-    /// step and the directory of each checkpoint.
+    /// step and the directory of each checkpoint; what it gives must be finite.
     pub fn lowest(dir: impl Into<PathBuf>, metric: M) -> Self {
         Self {
             dir: dir.into(),
@@ -71,10 +71,10 @@ where
         }
     }
 
-    /// Ends the run after so many checkpoints in a row that are not better.
+    /// Ends the run after so many checkpoints in a row that are not better, at least one.
     #[must_use]
     pub fn with_patience(mut self, patience: usize) -> Self {
-        self.patience = Some(patience);
+        self.patience = Some(patience.max(1));
         self
     }
 
@@ -165,8 +165,8 @@ where
     fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
         if self.measured.iter().all(|one| one.step != step) {
             let value = (self.metric)(step, dir)?;
-            if value.is_nan() {
-                return Err(format!("the metric of {} is not a number", dir.display()).into());
+            if !value.is_finite() {
+                return Err(format!("the metric of {} is {value}", dir.display()).into());
             }
             tracing::info!(step, value, "measured a checkpoint");
             self.measured.push(BestCheckpoint { step, value });

@@ -1,8 +1,8 @@
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{DType, Tensor, activation};
 use grsap_model::{Decoder, DecoderInput};
 
+use super::chunked_loss::ChunkedLoss;
 use super::error::TrainError;
-use super::layer_inputs::with_gradient;
 use super::leaves::GradientSums;
 use crate::example::SftExample;
 
@@ -33,7 +33,7 @@ struct Row {
 impl KlToStart<'_> {
     /// The weighted divergence over the targets of those examples of a pass that have a weight,
     /// and a term for the loss with its gradient. Gradients that do not go through the hidden
-    /// states, as those of a trained head, are added to `sums`.
+    /// states are added to `sums`. `None` where no example has a weight.
     pub(super) fn term(
         &self,
         examples: &[&SftExample],
@@ -62,31 +62,28 @@ impl KlToStart<'_> {
         let before = self
             .start
             .hidden_states(&DecoderInput::packed(chosen), None)?;
-        let leaf = hidden.clone().inner().autodiff().require_grad();
-        let (mut value, mut by_hidden) = (0.0, None);
+        // A GPU's logits have the type of its weights; 16 bits are too few for differences of
+        // logarithms.
+        let log_probabilities = |model: &Decoder, hidden: Tensor<2>, rows: &[usize]| {
+            let logits = model.logits(hidden, rows)?.cast(DType::F32);
+            Ok::<_, TrainError>(activation::log_softmax(logits, 1))
+        };
+        let (mut value, mut loss) = (0.0, ChunkedLoss::over(hidden));
         for rows in rows.chunks(CHUNK) {
             let in_pass: Vec<usize> = rows.iter().map(|row| row.in_pass).collect();
             let alone: Vec<usize> = rows.iter().map(|row| row.alone).collect();
             let weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
             let weights = Tensor::<1>::from_floats(weights.as_slice(), &hidden.device());
-            let before = activation::log_softmax(self.start.logits(before.clone(), &alone)?, 1);
-            let now = activation::log_softmax(self.now.logits(leaf.clone(), &in_pass)?, 1);
+            let before = log_probabilities(self.start, before.clone(), &alone)?;
+            let now = log_probabilities(self.now, loss.hidden(), &in_pass)?;
             let divergence = (before.clone().exp() * (before - now)).sum_dim(1);
             let sum = (divergence * weights.unsqueeze_dim(1)).sum();
             value += crate::adapter::read("divergence", sum.clone())?
                 .into_iter()
                 .map(f64::from)
                 .sum::<f64>();
-            let mut gradients = (sum * self.coef).backward();
-            if let Some(part) = leaf.grad_remove(&mut gradients) {
-                by_hidden = Some(match by_hidden {
-                    Some(sum) => sum + part,
-                    None => part,
-                });
-            }
-            sums.take(&mut gradients);
+            loss.add(sum * self.coef, sums);
         }
-        let by_hidden = by_hidden.unwrap_or_else(|| leaf.inner().zeros_like());
-        Ok(Some((value, with_gradient(hidden.clone(), &by_hidden))))
+        Ok(Some((value, loss.term(hidden))))
     }
 }

@@ -12,7 +12,7 @@ pub struct StepReport {
     /// The loss before the step, in nats for each target token (or as weighted).
     pub loss: f64,
     /// The divergence from the starting model on replay, in nats for each target token (or as
-    /// weighted), if the run has one. `loss` is without it.
+    /// weighted), if the run has one and the step some replay. `loss` is without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl: Option<f64>,
     /// The learning rate of the step.

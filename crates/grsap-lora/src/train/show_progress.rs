@@ -42,7 +42,7 @@ impl<P: Progress> Callback for ShowProgress<P> {
         self.is_running = true;
         (self.num_tokens, self.seconds) = (0, 0.0);
         if first_step > 0 {
-            self.progress.advance(first_step);
+            self.progress.resume(first_step);
         }
         Ok(())
     }

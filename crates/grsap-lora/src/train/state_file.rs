@@ -26,7 +26,7 @@ pub(super) fn write(
     parameters: &[Tensor<2>],
     state: &State,
 ) -> Result<(), CheckpointError> {
-    let failed = RefCell::new(None);
+    let failed = RefCell::new(None::<CheckpointError>);
     let mut tensors = Vec::new();
     let mut push = |name: &str, part: &str, tensor: &Tensor<2>| {
         let name = format!("{name}.{part}");
@@ -49,7 +49,7 @@ pub(super) fn write(
     }
     let written = safetensors::serialize_to_file(tensors, None, path);
     if let Some(error) = failed.into_inner() {
-        return Err(error.into());
+        return Err(error);
     }
     written.map_err(|e| AdapterError::Serialize {
         reason: e.to_string(),
@@ -98,7 +98,7 @@ struct Lazy<'a> {
     name: String,
     shape: [usize; 2],
     tensor: Tensor<2>,
-    failed: &'a RefCell<Option<AdapterError>>,
+    failed: &'a RefCell<Option<CheckpointError>>,
 }
 
 impl View for Lazy<'_> {
@@ -111,7 +111,15 @@ impl View for Lazy<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match read(&self.name, self.tensor.clone()) {
+        let values = read(&self.name, self.tensor.clone()).map_err(CheckpointError::from);
+        let is_finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        let values = values.and_then(|values| match is_finite(&values) {
+            true => Ok(values),
+            false => Err(CheckpointError::NonFinite {
+                tensor: self.name.clone(),
+            }),
+        });
+        match values {
             Ok(values) => Cow::Owned(values.into_iter().flat_map(f32::to_le_bytes).collect()),
             Err(error) => {
                 self.failed.borrow_mut().get_or_insert(error);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::checkpoint::CheckpointError;
 use super::error::TrainError;
 use crate::adapter::{
-    AdapterDtype, AdapterFactors, LoraConfig, check_attached, detach, replace, save_adapter,
+    AdapterDtype, AdapterFactors, LoraConfig, check_attached, replace, save_adapter,
 };
 
 /// What a run trains of a decoder: its adapters ([`LoraConfig`]) or all of its weights
@@ -46,7 +46,7 @@ pub trait Trainable {
         values: Vec<Parameter>,
     ) -> Result<(), TrainError>;
 
-    /// The model before training, to stay near to. It keeps its values while `decoder` is trained.
+    /// The model as the run finds it, to stay near to. It keeps its values while `decoder` is trained.
     fn starting_model(&self, decoder: &Decoder) -> Decoder;
 
     /// Probability that an input of an adapter is dropped.
@@ -102,11 +102,9 @@ impl Trainable for LoraConfig {
         Ok(replace(decoder, factors)?)
     }
 
-    /// The base model, without the adapter.
+    /// With the adapter as it is: a fresh one changes nothing yet. Copies share the base model.
     fn starting_model(&self, decoder: &Decoder) -> Decoder {
-        let mut start = decoder.clone();
-        detach(&mut start);
-        start
+        decoder.clone()
     }
 
     fn dropout(&self) -> f64 {

@@ -13,7 +13,7 @@ use super::callback::Callback;
 use super::checkpoint::CheckpointDir;
 use super::clip::clip_grad_norm;
 use super::data_order::DataOrder;
-use super::error::TrainError;
+use super::error::{ExampleName, TrainError};
 use super::gradients::{LossGradients, Replica, shared_loss_gradients};
 use super::lr_schedule::LrSchedule;
 use super::passes::{check_fit, passes};
@@ -23,7 +23,7 @@ use super::state::{State, Totals, decays, matrices, set};
 use super::trainable::Trainable;
 use super::trainer_config::TrainerConfig;
 use crate::adapter::LoraConfig;
-use crate::example::SftExample;
+use crate::example::{REPLAY, SftExample};
 
 /// What to do with checkpoints of an earlier run in the output directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,8 +31,9 @@ pub enum Resume {
     /// Begin at the first step; checkpoints of the same steps are replaced.
     #[default]
     Never,
-    /// Continue after the newest one, if there is one. The result is what the run would have
-    /// given without the interruption, bit for bit on the CPU.
+    /// Continue after the newest one of the same run, if there is one: same settings, data and model.
+    /// The result is what the run would have given without the interruption, bit for bit on the CPU.
+    /// Where there are only those of other runs, that is an error.
     Latest,
 }
 
@@ -93,7 +94,8 @@ impl<T: Trainable> Trainer<T> {
         })
     }
 
-    /// Writes checkpoints into a directory, as `checkpoint-<step>`.
+    /// Writes checkpoints into a directory, as `checkpoint-<step>`: at the end of the run, and as often
+    /// as [`TrainerConfig::save_steps`] says. A run has the directory to itself.
     #[must_use]
     pub fn with_output_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.output_dir = Some(dir.as_ref().to_owned());
@@ -177,8 +179,9 @@ impl<T: Trainable> Trainer<T> {
             identity: &identity,
         });
         let start = (config.kl_coef > 0.0).then(|| trainable.starting_model(decoder));
-        let mut resumed = None;
+        let (mut resumed, mut lock) = (None, None);
         if let Some(checkpoints) = &checkpoints {
+            lock = Some(checkpoints.lock()?);
             checkpoints.clean()?;
             if self.resume == Resume::Latest {
                 let has_average = config.ema_decay.is_some();
@@ -206,9 +209,10 @@ impl<T: Trainable> Trainer<T> {
         tracing::info!(first_step, num_steps, examples = examples.len(), "training");
         call(callbacks, first_step, |c| c.on_start(first_step, num_steps))?;
         let mut stopped = false;
+        // The newest checkpoint, while those beyond the limit wait for a sign that it is good.
+        let mut unproven = None;
         if let (Some(checkpoints), true) = (&checkpoints, first_step > 0) {
-            // A kill may have come between the last checkpoint and the end of the oldest.
-            checkpoints.prune(first_step, config.save_total_limit)?;
+            unproven = Some(first_step);
             let dir = checkpoints.dir_of(first_step);
             stopped = tell_of_checkpoint(callbacks, first_step, &dir)?;
         }
@@ -227,6 +231,9 @@ impl<T: Trainable> Trainer<T> {
                 start.as_ref(),
             )?;
             let (mut gradients, lr, grad_norm) = taken;
+            if let (Some(checkpoints), Some(proven)) = (&checkpoints, unproven.take()) {
+                checkpoints.prune(proven, config.save_total_limit)?;
+            }
             // A group that the step has nothing of has a share of 0.
             for &group in &groups {
                 for counts in [
@@ -260,15 +267,21 @@ impl<T: Trainable> Trainer<T> {
                 };
                 stopped |= flow.map_err(source)? == ControlFlow::Break(());
             }
-            let is_due = config
-                .save_steps
-                .is_some_and(|every| report.step.is_multiple_of(every) || report.step == num_steps);
+            let is_due = stopped
+                || report.step == num_steps
+                || config
+                    .save_steps
+                    .is_some_and(|every| report.step.is_multiple_of(every));
             if let Some(checkpoints) = checkpoints.as_ref().filter(|_| is_due) {
-                let limit = config.save_total_limit;
-                let dir = checkpoints.save(decoder, &state, limit)?;
+                let dir = checkpoints.save(decoder, &state)?;
+                unproven = Some(report.step);
                 stopped |= tell_of_checkpoint(callbacks, report.step, &dir)?;
             }
         }
+        if let (Some(checkpoints), Some(last)) = (&checkpoints, unproven) {
+            checkpoints.prune(last, config.save_total_limit)?;
+        }
+        drop(lock);
         *decoder = state.finished(decoder, trainable)?;
         let report = state.totals.report(stopped);
         call(callbacks, report.steps, |c| c.on_end(&report))?;
@@ -280,14 +293,28 @@ impl<T: Trainable> Trainer<T> {
             return Err(TrainError::NoExamples);
         }
         let limit = decoder.config().max_position_embeddings;
-        for (example, num_tokens) in examples.iter().map(|e| e.input_ids().len()).enumerate() {
-            if num_tokens > limit {
+        let [vocab_size, _] = decoder.head_weight().dims();
+        for (index, example) in examples.iter().enumerate() {
+            let (ids, name) = (example.input_ids(), || ExampleName::of(index, example));
+            if ids.len() > limit {
                 return Err(TrainError::TooLong {
-                    example,
-                    num_tokens,
+                    example: name(),
+                    num_tokens: ids.len(),
                     limit,
                 });
             }
+            if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+                return Err(TrainError::UnknownToken {
+                    example: name(),
+                    id,
+                    vocab_size,
+                });
+            }
+        }
+        let is_replay = |example: &SftExample| example.group() == Some(REPLAY);
+        if self.config.kl_coef > 0.0 && !examples.iter().any(is_replay) {
+            let reason = format!("is set, but no example has the group `{REPLAY}`");
+            return Err(TrainError::config("kl_coef", reason));
         }
         check_fit(&self.config, examples.iter().map(|e| e.input_ids().len()))?;
         if self.output_dir.is_none() && self.config.save_steps.is_some() {
@@ -339,7 +366,10 @@ impl<T: Trainable> Trainer<T> {
             return Err(TrainError::NonFinite {
                 what: "gradient norm",
                 step,
-                examples: batch.to_vec(),
+                examples: batch
+                    .iter()
+                    .filter_map(|&index| Some(ExampleName::of(index, example(&index)?)))
+                    .collect(),
             });
         }
         let lr = schedule.lr(step);
@@ -376,7 +406,10 @@ fn name_examples(error: TrainError, step: usize, batch: &[usize]) -> TrainError 
             step,
             examples: examples
                 .into_iter()
-                .filter_map(|position| batch.get(position).copied())
+                .filter_map(|name| {
+                    let index = *batch.get(name.index)?;
+                    Some(ExampleName { index, ..name })
+                })
                 .collect(),
         },
         other => other,

@@ -37,7 +37,8 @@ pub struct TrainerConfig {
     pub warmup_ratio: f64,
     /// For the cosine: the last rate relative to the peak, in [0, 1].
     pub min_lr_rate: f64,
-    /// Decoupled weight decay of all factors.
+    /// Decoupled weight decay of all matrices: of adapters, and with
+    /// [`FullFineTuning`](crate::FullFineTuning) of all but norms and biases.
     pub weight_decay: f64,
     /// Decay of the mean of the gradients.
     pub adam_beta1: f64,
@@ -68,7 +69,7 @@ pub struct TrainerConfig {
     /// the end of the run have the average. `None` for the weights themselves.
     pub ema_decay: Option<f64>,
     /// Adds so many times the divergence of the model's predictions from those it started with,
-    /// on examples of the group `replay`. 0 for none.
+    /// on examples of the group `replay`, of which there must be some. 0 for none.
     pub kl_coef: f64,
     /// What weighs the same in a step's loss.
     pub loss_weighting: LossWeighting,
@@ -83,9 +84,12 @@ pub struct TrainerConfig {
     pub group_by_length: bool,
     /// Fixes the order of the examples and the dropout.
     pub seed: u64,
-    /// Write a checkpoint after every so many steps and at the end; `None` for none.
+    /// Write a checkpoint after every so many steps and at the end, wherever a run ends without an
+    /// error; `None` for the end alone. There are checkpoints only where there is an
+    /// [output directory](crate::Trainer::with_output_dir).
     pub save_steps: Option<usize>,
-    /// Keep the last so many checkpoints; `None` for all.
+    /// Keep the last so many checkpoints; `None` for all. The oldest goes when the next step after
+    /// a new one has a finite loss: a run that diverges leaves the last good one.
     pub save_total_limit: Option<usize>,
 }
 
@@ -153,7 +157,12 @@ impl TrainerConfig {
             ("weight_decay", self.weight_decay, 0.0..=f64::MAX),
             ("adam_beta1", self.adam_beta1, 0.0..=1.0 - f64::EPSILON),
             ("adam_beta2", self.adam_beta2, 0.0..=1.0 - f64::EPSILON),
-            ("adam_epsilon", self.adam_epsilon, 0.0..=f64::MAX),
+            // Without it, what has had no gradient yet would become 0 / 0.
+            (
+                "adam_epsilon",
+                self.adam_epsilon,
+                f64::MIN_POSITIVE..=f64::MAX,
+            ),
             ("kl_coef", self.kl_coef, 0.0..=f64::MAX),
             (
                 "ema_decay",
@@ -280,6 +289,13 @@ mod tests {
                 "max_tokens_per_pass",
                 TrainerConfig {
                     max_tokens_per_pass: Some(0),
+                    ..default()
+                },
+            ),
+            (
+                "adam_epsilon",
+                TrainerConfig {
+                    adam_epsilon: 0.0,
                     ..default()
                 },
             ),

@@ -21,6 +21,8 @@ struct Task {
     name: String,
     total: usize,
     done: usize,
+    /// Of these, before it began.
+    resumed: usize,
     started: Instant,
     last_line: Instant,
     note: String,
@@ -74,6 +76,7 @@ impl Progress for Bars {
             name: task.to_owned(),
             total,
             done: 0,
+            resumed: 0,
             started: now,
             last_line: now,
             note: String::new(),
@@ -91,6 +94,17 @@ impl Progress for Bars {
                     eprintln!("{}", line(task));
                 }
                 None => {}
+            }
+        }
+    }
+
+    fn resume(&self, units: usize) {
+        if let Some(task) = self.lock().as_mut() {
+            task.done += units;
+            task.resumed += units;
+            if let Some(bar) = &task.bar {
+                bar.inc(units as u64);
+                bar.reset_eta();
             }
         }
     }
@@ -137,8 +151,10 @@ fn line(task: &Task) -> String {
     if task.total > 0 {
         let done = task.done as f64 / task.total as f64;
         line += &format!(" of {} ({:.0}%), {seconds:.0} s", task.total, 100.0 * done);
-        if done > 0.0 && done <= 1.0 {
-            line += &format!(", about {:.0} s left", seconds / done - seconds);
+        let now = task.done - task.resumed;
+        if now > 0 && task.done <= task.total {
+            let left = seconds / now as f64 * (task.total - task.done) as f64;
+            line += &format!(", about {left:.0} s left");
         }
     }
     if !task.note.is_empty() {
@@ -157,6 +173,7 @@ mod tests {
             name: "align".into(),
             total,
             done,
+            resumed: 0,
             started: now,
             last_line: now,
             note: String::new(),
@@ -178,6 +195,20 @@ mod tests {
             ..task(3, 0)
         };
         assert_eq!(line(&noted), "align: 3, loss 2.1");
+    }
+
+    #[test]
+    fn what_an_earlier_run_did_says_nothing_of_the_time_left() {
+        let ten_seconds_ago = Instant::now().checked_sub(Duration::from_secs(10));
+        let resumed = Task {
+            resumed: 80,
+            started: ten_seconds_ago.unwrap(),
+            ..task(90, 100)
+        };
+        assert_eq!(
+            line(&resumed),
+            "align: 90 of 100 (90%), 10 s, about 10 s left"
+        );
     }
 
     #[test]

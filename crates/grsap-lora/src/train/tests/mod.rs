@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::Dropout;
 use grsap_model::Decoder;
 
@@ -272,7 +272,8 @@ fn a_continued_run_is_bit_identical() {
         .unwrap();
     assert!(report.stopped);
     assert_eq!(report.steps, 5);
-    assert_eq!(latest_checkpoint(dir.path()).unwrap().unwrap().0, 4);
+    // Where a run is ended it can go on.
+    assert_eq!(latest_checkpoint(dir.path()).unwrap().unwrap().0, 5);
 
     let (continued, report) = train(config(), dir.path(), Resume::Latest);
     assert_eq!(bits(&continued), bits(&whole));
@@ -355,6 +356,7 @@ fn checkpoint_names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".lock")
         .collect();
     names.sort();
     names
@@ -445,7 +447,7 @@ fn a_loss_that_is_not_finite_names_step_and_examples_and_steps_nothing() {
         panic!("{error}");
     };
     assert_eq!((what, step), ("loss", 0));
-    assert!(!examples.is_empty() && examples.iter().all(|index| *index < 4));
+    assert!(!examples.is_empty() && examples.iter().all(|example| example.index < 4));
     assert_eq!(bits(&decoder), before);
 }
 
@@ -468,8 +470,21 @@ fn bad_input_is_an_error_that_names_it() {
     let error = run(quiet(), &mut decoder, &examples).to_string();
     assert_eq!(error, "example 2 has 33 tokens, the model takes at most 32");
     let unknown = SftExample::new(vec![1, VOCAB as u32], vec![true; 2]).unwrap();
-    let error = run(quiet(), &mut decoder, &[unknown]).to_string();
-    assert!(error.contains("40"), "{error}");
+    let examples = [random_examples(1).remove(0), unknown.with_id("odd")];
+    let error = run(quiet(), &mut decoder, &examples).to_string();
+    assert_eq!(
+        error,
+        "example 1 (id odd) has the token 40, the model's vocabulary has 40"
+    );
+    let half = AdapterFactors::of(&decoder).into_tensors().into_iter();
+    let half: Vec<_> = half.map(|factor| factor.cast(DType::BF16)).collect();
+    let mut of_half_numbers = decoder.clone();
+    replace(&mut of_half_numbers, half).unwrap();
+    let error = run(quiet(), &mut of_half_numbers, &random_examples(2)).to_string();
+    assert!(
+        error.ends_with("its factors are BF16, expected F32"),
+        "{error}"
+    );
     let error = run(config(), &mut decoder, &random_examples(2)).to_string();
     assert!(error.starts_with("save_steps: "), "{error}");
     let error = run(quiet(), &mut tiny_decoder(), &random_examples(2));
@@ -580,28 +595,126 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
             if step < 4 { 1e-3 } else { 1e30 }
         }
     }
+    for (save_steps, save_total_limit) in [(2, None), (1, Some(1))] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = TrainerConfig {
+            num_train_epochs: 4,
+            save_steps: Some(save_steps),
+            save_total_limit,
+            ..config()
+        };
+        let mut decoder = adapted_decoder(&lora());
+        let error = Trainer::new(config, lora())
+            .unwrap()
+            .with_output_dir(dir.path())
+            .train_with(&mut decoder, &random_examples(11), &Jump, &mut [])
+            .unwrap_err();
+        let TrainError::NonFinite { step, examples, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(*step > 4 && !examples.is_empty(), "{error}");
+        // With a checkpoint for every step, the first bad weights have one too.
+        assert!(checkpoint_names(dir.path()).contains(&"checkpoint-4".to_owned()));
+        let mut good = tiny_decoder();
+        crate::load_adapter(&mut good, dir.path().join("checkpoint-4")).unwrap();
+        assert!(
+            bits(&good)
+                .iter()
+                .all(|bits| f32::from_bits(*bits).is_finite())
+        );
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_make_no_checkpoint() {
+    /// Finite for three steps, then infinite weights.
+    struct Jump;
+    impl LrSchedule for Jump {
+        fn lr(&self, step: usize) -> f64 {
+            if step < 3 { 1e-3 } else { 1e39 }
+        }
+    }
     let dir = tempfile::tempdir().unwrap();
     let config = TrainerConfig {
-        num_train_epochs: 4,
+        save_steps: Some(1),
+        save_total_limit: Some(1),
         ..config()
     };
-    let mut decoder = adapted_decoder(&lora());
     let error = Trainer::new(config, lora())
         .unwrap()
         .with_output_dir(dir.path())
-        .train_with(&mut decoder, &random_examples(11), &Jump, &mut [])
+        .train_with(
+            &mut adapted_decoder(&lora()),
+            &random_examples(11),
+            &Jump,
+            &mut [],
+        )
         .unwrap_err();
-    let TrainError::NonFinite { step, examples, .. } = &error else {
+    let TrainError::Checkpoint(CheckpointError::NonFinite { tensor }) = &error else {
         panic!("{error}");
     };
-    assert!(*step > 4 && !examples.is_empty(), "{error}");
-    let (kept, folder) = latest_checkpoint(dir.path()).unwrap().unwrap();
-    assert_eq!(kept, 4);
-    let mut good = tiny_decoder();
-    crate::load_adapter(&mut good, folder).unwrap();
-    assert!(
-        bits(&good)
-            .iter()
-            .all(|bits| f32::from_bits(*bits).is_finite())
+    assert!(tensor.contains("lora_"), "{tensor}");
+    assert_eq!(checkpoint_names(dir.path()), ["checkpoint-3"]);
+}
+
+#[test]
+fn checkpoints_of_another_run_are_passed_over_where_there_is_one_of_this_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = TrainerConfig {
+        learning_rate: 2e-2,
+        ..config()
+    };
+    train(other, dir.path(), Resume::Never);
+    // A run in the same directory, killed after its first checkpoint.
+    struct StopAtTwo;
+    impl Callback for StopAtTwo {
+        fn on_checkpoint(&mut self, _: usize, _: &Path) -> Result<ControlFlow<()>, BoxError> {
+            Ok(ControlFlow::Break(()))
+        }
+    }
+    let trainer = Trainer::new(config(), lora()).unwrap();
+    let trainer = trainer.with_output_dir(dir.path());
+    let mut decoder = adapted_decoder(&lora());
+    trainer
+        .train(&mut decoder, &random_examples(11), &mut [&mut StopAtTwo])
+        .unwrap();
+    let (continued, _) = train(config(), dir.path(), Resume::Latest);
+    let whole_dir = tempfile::tempdir().unwrap();
+    let (whole, _) = train(config(), whole_dir.path(), Resume::Never);
+    assert_eq!(bits(&continued), bits(&whole));
+}
+
+#[test]
+fn a_run_has_its_directory_to_itself() {
+    struct Second<'a>(&'a Path);
+    impl Callback for Second<'_> {
+        fn on_step(&mut self, _: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            let trainer = Trainer::new(config(), lora())?.with_output_dir(self.0);
+            let examples = random_examples(2);
+            trainer.train(&mut adapted_decoder(&lora()), &examples, &mut [])?;
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let trainer = Trainer::new(config(), lora()).unwrap();
+    let error = trainer.with_output_dir(dir.path()).train(
+        &mut adapted_decoder(&lora()),
+        &random_examples(11),
+        &mut [&mut Second(dir.path())],
     );
+    let TrainError::Callback { source, .. } = error.unwrap_err() else {
+        panic!("another error");
+    };
+    assert!(source.to_string().contains("another run"), "{source}");
+}
+
+#[test]
+fn without_save_steps_the_end_of_a_run_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let quiet = TrainerConfig {
+        save_steps: None,
+        ..config()
+    };
+    train(quiet, dir.path(), Resume::Never);
+    assert_eq!(checkpoint_names(dir.path()), ["checkpoint-6"]);
 }

@@ -4,7 +4,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
+use grsap_model::{Decoder, Parameter};
 
 use super::{config, lora};
 use crate::adapter::LoraConfig;
@@ -104,7 +105,8 @@ fn a_loss_that_is_not_finite_on_another_device_is_named() {
     let TrainError::NonFinite { examples, .. } = error.unwrap_err() else {
         panic!("another error");
     };
-    assert_eq!(examples, [0, 1, 2, 3]);
+    let indices: Vec<usize> = examples.iter().map(|e| e.index).collect();
+    assert_eq!(indices, [0, 1, 2, 3]);
 }
 
 #[test]
@@ -234,4 +236,103 @@ fn all_weights_are_not_trained_under_an_adapter() {
         .train(&mut adapted_decoder(&lora()), &random_examples(2), &mut [])
         .unwrap_err();
     assert!(error.to_string().contains("q_proj"), "{error}");
+}
+
+/// On GPUs what is between the layers has the type of the weights, here as well: a tensor of another
+/// type among them would be an error of the CPU, and garbage on a GPU.
+#[test]
+fn a_base_of_half_numbers_trains_with_every_option() {
+    let half = |decoder: &mut Decoder, with_table: bool| {
+        let values = decoder.parameters().into_iter().map(|(name, value)| {
+            let is_table = name.contains("embed_tokens");
+            match value {
+                Parameter::Matrix(value) if with_table || !is_table => {
+                    Parameter::Matrix(value.cast(DType::BF16))
+                }
+                other => other,
+            }
+        });
+        let values: Vec<Parameter> = values.collect();
+        decoder.set_parameters(values).unwrap();
+    };
+    let run = |change: &dyn Fn(&mut Decoder), gradient_checkpointing: bool| {
+        let mut decoder = adapted_decoder(&lora());
+        change(&mut decoder);
+        let config = TrainerConfig {
+            kl_coef: 0.5,
+            ema_decay: Some(0.5),
+            gradient_checkpointing,
+            save_steps: None,
+            ..config()
+        };
+        let trainer = Trainer::new(config, lora()).unwrap();
+        let report = trainer.train(&mut decoder, &random_examples(11), &mut []);
+        report.unwrap().losses
+    };
+    let exact = run(&|_| (), false);
+    for with_table in [true, false] {
+        for checkpointing in [false, true] {
+            let losses = run(&|decoder| half(decoder, with_table), checkpointing);
+            for (half, exact) in losses.iter().zip(&exact) {
+                assert!((half - exact).abs() < 2e-2, "{losses:?} {exact:?}");
+            }
+        }
+    }
+    // All weights are trained in f32, whatever they were.
+    let mut decoder = tiny_decoder();
+    half(&mut decoder, true);
+    let quiet = TrainerConfig {
+        save_steps: None,
+        ..config()
+    };
+    let trainer = Trainer::new(quiet, FullFineTuning::default()).unwrap();
+    trainer
+        .train(&mut decoder, &random_examples(11), &mut [])
+        .unwrap();
+    for (name, parameter) in decoder.parameters() {
+        assert_eq!(parameter.to_matrix().dtype(), DType::F32, "{name}");
+    }
+}
+
+#[test]
+fn a_divergence_without_replay_is_an_error() {
+    let config = TrainerConfig {
+        kl_coef: 0.1,
+        save_steps: None,
+        ..config()
+    };
+    let trainer = Trainer::new(config, lora()).unwrap();
+    let examples = random_examples(3).into_iter().map(|e| e.with_group("task"));
+    let examples: Vec<_> = examples.collect();
+    let error = trainer.train(&mut adapted_decoder(&lora()), &examples, &mut []);
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("kl_coef: is set"), "{error}");
+}
+
+/// An adapter that has learnt already is what the run starts from, not the model below it.
+#[test]
+fn the_divergence_is_from_the_adapter_that_the_run_begins_with() {
+    let config = TrainerConfig {
+        kl_coef: 0.1,
+        max_steps: Some(1),
+        per_device_train_batch_size: 11,
+        gradient_accumulation_steps: 1,
+        save_steps: None,
+        ..config()
+    };
+    struct First(f64);
+    impl Callback for First {
+        fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            self.0 = report.kl.unwrap();
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+    let mut first = First(f64::NAN);
+    let dry = tiny_lora();
+    let trainer = Trainer::new(config, dry.clone()).unwrap();
+    let mut decoder = adapted_decoder(&dry);
+    trainer
+        .train(&mut decoder, &random_examples(11), &mut [&mut first])
+        .unwrap();
+    assert!(first.0.abs() < 1e-6, "{}", first.0);
 }
