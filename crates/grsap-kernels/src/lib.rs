@@ -25,6 +25,8 @@ mod attention;
 mod blocks;
 mod cross_entropy;
 mod error;
+#[cfg(any(test, feature = "cublas"))]
+mod gemm;
 mod linear;
 mod ops;
 mod rms_norm;
@@ -44,6 +46,8 @@ mod flex;
 pub use adamw::{AdamWState, AdamWStep, adamw};
 pub use attention::attention;
 pub use cross_entropy::linear_cross_entropy;
+#[cfg(feature = "cublas")]
+pub use cube::num_cublas_products;
 pub use error::KernelError;
 pub use linear::{Dropout, LoraWeights, linear, lora_linear};
 pub use rms_norm::rms_norm;

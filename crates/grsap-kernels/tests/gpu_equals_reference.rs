@@ -287,7 +287,8 @@ fn lora_layers() {
         (3, 24, 40, 4),
         (33, 64, 17, 3),
         (70, 96, 128, 16),
-        (200, 256, 136, 8),
+        // More than a tile in every direction.
+        (200, 256, 136, 35),
     ] {
         let weight = random([n, k], 1);
         compare_in(

@@ -4,8 +4,9 @@ use burn::tensor::{DType, FloatDType, Shape, Slice};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::Dense;
+use super::low_rank::{self, Factor};
 use super::product::product;
-use super::{T, adamw, blocks, cross_entropy, dropout, sum_of_squares};
+use super::{T, adamw, blocks, cross_entropy, dropout, scaled, sum_of_squares};
 use crate::adamw::AdamWStep;
 use crate::linear::Dropout;
 use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight};
@@ -95,11 +96,12 @@ impl DenseBackward for Cube {
     ) -> (T, T) {
         let dtype = x.dtype;
         let y = product(x.clone(), transposed(Self::widened(weight)), dtype);
-        let x = dropped(x, dropout);
-        let low = product(x, transposed(cast(a, dtype)), dtype);
-        let b = cast(Cube::float_mul_scalar(b, scale.into()), dtype);
-        let adapted = product(low.clone(), transposed(b), dtype);
-        (Cube::float_add(y, adapted), low)
+        let a = scaled::launch(a, scale, dtype);
+        let low = product(dropped(x, dropout), transposed(a), dtype);
+        (
+            low_rank::add(y, low.clone(), Factor::ByColumn(b), None),
+            low,
+        )
     }
 
     fn dense_lora_linear_backward(
@@ -117,15 +119,13 @@ impl DenseBackward for Cube {
             dropout,
         } = state;
         let dtype = x.dtype;
-        let b = cast(Cube::float_mul_scalar(b, scale.into()), dtype);
-        let dlow = product(dy.clone(), b, dtype);
-        let input = dropped(x, dropout);
-        let da = product(transposed(dlow.clone()), input, DType::F32);
+        // The scale is in `low` already.
         let db = product(transposed(dy.clone()), low, DType::F32);
-        let db = Cube::float_mul_scalar(db, scale.into());
+        let dlow = product(dy.clone(), scaled::launch(b, scale, dtype), dtype);
+        let da = product(transposed(dlow.clone()), dropped(x, dropout), DType::F32);
         let dx = with_dx.then(|| {
-            let adapted = dropped(product(dlow, cast(a, dtype), dtype), dropout);
-            Cube::float_add(product(dy, Self::widened(weight), dtype), adapted)
+            let dx = product(dy, Self::widened(weight), dtype);
+            low_rank::add(dx, dlow, Factor::ByRank(a), dropout)
         });
         (dx, [da, db])
     }

@@ -5,6 +5,26 @@ use super::launch::{Dense, arg, elementwise};
 use crate::linear::Dropout;
 
 /// What [`Dropout::factor`] computes, on the device.
+#[cube]
+pub(super) fn kept_share(
+    index: u32,
+    seed_low: u32,
+    seed_high: u32,
+    threshold: u32,
+    kept: f32,
+) -> f32 {
+    let mut z = index * 0x9E37_79B9u32 + seed_low;
+    z = (z ^ (z >> 16u32)) * 0x7FEB_352Du32;
+    z ^= (z >> 15u32) ^ seed_high;
+    z *= 0x846C_A68Bu32;
+    z ^= z >> 16u32;
+    let mut share = 0.0f32;
+    if z >= threshold {
+        share = kept;
+    }
+    share
+}
+
 #[cube(launch)]
 fn kernel<F: Float, N: Size>(
     x: &[Vector<F, N>],
@@ -21,15 +41,9 @@ fn kernel<F: Float, N: Size>(
         let mut out = Vector::<F, N>::zeroed();
         #[unroll]
         for i in 0..value.vector_size() {
-            let index = at * N::value() + i;
-            let mut z = (index as u32) * 0x9E37_79B9u32 + seed_low;
-            z = (z ^ (z >> 16u32)) * 0x7FEB_352Du32;
-            z ^= (z >> 15u32) ^ seed_high;
-            z *= 0x846C_A68Bu32;
-            z ^= z >> 16u32;
-            if z >= threshold {
-                out.insert(i, F::cast_from(f32::cast_from(value.extract(i)) * kept));
-            }
+            let index = (at * N::value() + i) as u32;
+            let share = kept_share(index, seed_low, seed_high, threshold, kept);
+            out.insert(i, F::cast_from(f32::cast_from(value.extract(i)) * share));
         }
         y[at] = out;
     }

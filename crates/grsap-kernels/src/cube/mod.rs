@@ -1,5 +1,5 @@
 //! The GPU versions, as CubeCL kernels for CUDA and wgpu. Inputs and results are f32, f16 or bf16;
-//! everything is computed in f32. Products of large matrices are Burn's.
+//! everything is computed in f32. Products of large matrices are Burn's, or cuBLASLt's.
 
 // A kernel's body is translated as it stands, and its parameters are the buffers it works on. The
 // public functions check every shape and index before a kernel runs.
@@ -7,7 +7,8 @@
     clippy::indexing_slicing,
     clippy::too_many_arguments,
     clippy::assign_op_pattern,
-    clippy::unnecessary_cast
+    clippy::unnecessary_cast,
+    clippy::collapsible_if
 )]
 // Launching is unsafe where a buffer's length is stated by hand.
 #![allow(unsafe_code)]
@@ -16,15 +17,22 @@ mod adamw;
 mod attention;
 mod blocks;
 mod cross_entropy;
+#[cfg(feature = "cublas")]
+mod cublas;
 mod dense;
 mod dropout;
 mod launch;
+mod low_rank;
 mod product;
 mod rms_norm;
 mod rotary;
 mod row_sum;
+mod scaled;
 mod sum_of_squares;
 mod swiglu;
+
+#[cfg(feature = "cublas")]
+pub use cublas::num_cublas_products;
 
 use burn::backend::Cube;
 use burn_cubecl::tensor::CubeTensor;

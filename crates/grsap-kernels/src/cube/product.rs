@@ -13,13 +13,18 @@ use cubek::std::InputBinding;
 /// A product with a smaller side than this is a narrow one: one of an adapter's.
 const NARROW: usize = 128;
 
-/// `lhs · rhs`, of matrices whose shapes fit. Products of 16-bit numbers go through the tensor memory
+/// `lhs · rhs`, of matrices whose shapes fit. With the feature `cublas` large products of 16-bit
+/// numbers are cuBLASLt's. Other products of 16-bit numbers go through the tensor memory
 /// accelerator where there is one, in the ways that were fastest on an H200
 /// (`benches/RESULTS.md`); others as Burn's kernel library chooses without trial.
 pub(super) fn product(lhs: CubeTensor, rhs: CubeTensor, dtype: DType) -> CubeTensor {
     let shape = [lhs.meta.shape()[0], rhs.meta.shape()[1]];
     let (client, device) = (lhs.client.clone(), lhs.device.clone());
     let out = empty_device_contiguous_dtype(client, device, Shape::new(shape), dtype);
+    #[cfg(feature = "cublas")]
+    if super::cublas::product(&lhs, &rhs, &out) {
+        return out;
+    }
     let through_accelerator = lhs.dtype.size() == 2
         && is_aligned(&lhs)
         && is_aligned(&rhs)

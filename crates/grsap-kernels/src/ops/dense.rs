@@ -81,7 +81,7 @@ pub(crate) trait DenseBackward: DenseOps {
     fn dense_linear_backward(dy: FloatTensor<Self>, weight: DenseWeight<Self>)
     -> FloatTensor<Self>;
 
-    /// The result and `dropout(x) · aᵀ`.
+    /// The result and `scale * dropout(x) · aᵀ`.
     fn dense_lora_linear_with_low(
         x: FloatTensor<Self>,
         weight: DenseWeight<Self>,
@@ -117,7 +117,7 @@ pub(crate) struct DenseLoraState<B: Backend> {
     pub(crate) weight: DenseWeight<B>,
     pub(crate) a: FloatTensor<B>,
     pub(crate) b: FloatTensor<B>,
-    /// `dropout(x) · aᵀ`.
+    /// `scale * dropout(x) · aᵀ`.
     pub(crate) low: FloatTensor<B>,
     pub(crate) scale: f64,
     pub(crate) dropout: Option<Dropout>,
