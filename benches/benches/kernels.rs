@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use grsap_kernels::{
     AdamWState, AdamWStep, AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment,
     WeightFormat, adamw, attention, linear, linear_cross_entropy, lora_linear, rms_norm, rotary,
-    swiglu,
+    sums_of_squares, swiglu,
 };
 
 fn random(rows: usize, width: usize) -> Tensor<2> {
@@ -218,6 +218,14 @@ fn training(c: &mut Criterion) {
             };
             let next = adamw(state, gradient.clone(), &step).unwrap();
             next.parameter.sum().into_scalar::<f32>()
+        });
+    });
+    // As many as an adapter on all layers of SmolLM2 has.
+    let gradients = vec![there(16, 576, DType::F32); 420];
+    group.bench_function("sums_of_squares 420x 16x576", |b| {
+        b.iter(|| {
+            let sums = sums_of_squares(&gradients).unwrap();
+            sums.sum().into_scalar::<f32>()
         });
     });
     group.finish();
