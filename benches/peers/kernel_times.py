@@ -26,8 +26,8 @@ def entries(path):
             if start:
                 seconds = float(start[1]) * UNITS[start[2]]
                 # The module of a kernel says what it is; its type is often just `Kernel`.
-                path = start[3].split(":: <")[0].split("<")[0].split(": ")[0].split("::")
-                name = "::".join(part.strip() for part in path[-3:])
+                parts = start[3].split(":: <")[0].split("<")[0].split(": ")[0].split("::")
+                name = "::".join(part.strip() for part in parts[-3:])
             cubes = CUBES.search(line)
             if cubes and seconds is not None:
                 yield name, "x".join(cubes.groups()), seconds
