@@ -30,12 +30,17 @@ macro_rules! compile {
     )*};
 }
 compile!(
+    Cluster: "cluster.md",
     Extractor: "extractor.md",
+    FullFineTuning: "full-fine-tuning.md",
     Generators: "generator.md",
+    Gpus: "gpus.md",
     Gsm8k: "gsm8k.md",
     Guards: "guard.md",
     OverTraining: "over-training.md",
     Peft: "peft.md",
     Report: "report.md",
-    Resume: "resume.md"
+    Resume: "resume.md",
+    Synthesis: "synthesis.md",
+    Training: "training.md"
 );
