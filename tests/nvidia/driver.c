@@ -4,6 +4,7 @@
 //   NVIDIA_MEMORY_MIB   what the card has; more is CUDA_ERROR_OUT_OF_MEMORY
 //   NVIDIA_PTX          a directory for the PTX of every kernel
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ typedef uint64_t Address;
 typedef void *Handle;
 
 static long launches, kernels, allocations, context_events;
-static size_t allocated;
+static size_t allocated, allocated_in_all;
 static char the_context;
 static __thread Handle current;
 
@@ -27,7 +28,7 @@ static size_t memory(void) {
 
 __attribute__((destructor)) static void report(void) {
     fprintf(stderr, "stand-in driver: %ld kernels, %ld launches, %ld allocations of %zu MiB in all, %ld events of the context\n", kernels, launches,
-            allocations, allocated >> 20, context_events);
+            allocations, allocated_in_all >> 20, context_events);
 }
 
 Result cuInit(unsigned flags) { return SUCCESS; }
@@ -95,16 +96,19 @@ static Result allocate(Address *address, size_t bytes) {
     void *pointer;
     if (allocated + bytes > memory() || posix_memalign(&pointer, 512, bytes + 512))
         return OUT_OF_MEMORY;
-    allocations++, allocated += bytes;
+    allocations++, allocated += malloc_usable_size(pointer), allocated_in_all += bytes;
     return *address = (Address)pointer, SUCCESS;
 }
-static Result give_back(void *pointer) { return free(pointer), SUCCESS; }
+static Result give_back(Address address) {
+    allocated -= malloc_usable_size((void *)address);
+    return free((void *)address), SUCCESS;
+}
 Result cuMemAlloc_v2(Address *address, size_t bytes) { return allocate(address, bytes); }
 Result cuMemAllocAsync(Address *address, size_t bytes, Handle stream) { return allocate(address, bytes); }
-Result cuMemFree_v2(Address address) { return give_back((void *)address); }
-Result cuMemFreeAsync(Address address, Handle stream) { return give_back((void *)address); }
+Result cuMemFree_v2(Address address) { return give_back(address); }
+Result cuMemFreeAsync(Address address, Handle stream) { return give_back(address); }
 Result cuMemAllocHost_v2(void **pointer, size_t bytes) { return posix_memalign(pointer, 512, bytes + 512) ? OUT_OF_MEMORY : SUCCESS; }
-Result cuMemFreeHost(void *pointer) { return give_back(pointer); }
+Result cuMemFreeHost(void *pointer) { return free(pointer), SUCCESS; }
 Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes, Handle stream) { return memcpy((void *)to, from, bytes), SUCCESS; }
 // No kernel has written what is read: zeros do no harm.
 Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, Handle stream) { return memset(to, 0, bytes), SUCCESS; }

@@ -16,6 +16,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TARGET = os.path.join(HERE, "../../target/nvidia")
@@ -26,9 +27,12 @@ def prepared():
     """The directory of the toolkit, and that of the libraries that stand in."""
     packages, libraries = os.path.join(TARGET, "packages"), os.path.join(TARGET, "lib")
     toolkit = os.path.join(packages, "nvidia/cu13")
-    if not os.path.isdir(toolkit):
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", packages, *PACKAGES], check=True)
     os.makedirs(libraries, exist_ok=True)
+    if not os.path.isdir(toolkit):
+        # Beside and renamed: half of the packages would be taken for all.
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(packages)) as beside:
+            subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", f"{beside}/packages", *PACKAGES], check=True)
+            os.rename(f"{beside}/packages", packages)
     # Not `libcuda.so.1`: the compiler looks for that one, and would ask it for more than there is.
     for source, name in [("driver.c", "libcuda.so"), ("cublaslt.c", "libcublasLt.so")]:
         subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", os.path.join(libraries, name), os.path.join(HERE, source)], check=True)
@@ -48,7 +52,7 @@ def registers(toolkit, directory):
         kernel = re.search(r"entry function '(\w+)'", said.stderr)[1]
         used, spilled = re.search(r"Used (\d+) registers", said.stderr)[1], re.search(r"(\d+) bytes spill stores", said.stderr)[1]
         count = 1
-        for side in threads.groups():
+        for side in threads.groups() if threads else ():
             count *= int(side or 1)
         print(f"{used:>9} {count:8} {spilled:>14}  {kernel}")
 

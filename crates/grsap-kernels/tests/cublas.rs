@@ -7,8 +7,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::{
-    FrozenWeight, LoraWeights, WeightFormat, linear_cross_entropy, lora_linear,
-    num_cublas_products, reference,
+    FrozenWeight, LoraWeights, WeightFormat, linear, lora_linear, num_cublas_products, reference,
 };
 
 fn random(shape: [usize; 2], seed: u64) -> Tensor<2> {
@@ -79,13 +78,25 @@ fn large_products_are_in_order_with_the_kernels_around_them() {
         }
     }
     assert!(num_cublas_products() >= before + 6, "cuBLASLt was not used");
+}
 
-    // Rows of a larger tensor, in chunks.
-    let targets: Vec<u32> = (0..m).map(|i| (i * 7919 % n) as u32).collect();
-    let hidden = random([m, k], 8) * 0.02;
-    let data = TensorData::new(values(hidden.clone()), [m, k]);
-    let on_gpu = Tensor::<2>::from_data(data, (&gpu, DType::F32)).cast(DType::BF16);
-    let losses = linear_cross_entropy(on_gpu, &there, &targets, None).unwrap();
-    let want = reference::linear_cross_entropy(hidden, weight, &targets, None);
-    close("losses", &values(losses), &values(want));
+/// Rows from the middle of a larger tensor; and numbers of 32 bits, which are not for the library.
+#[test]
+fn rows_of_a_tensor_are_taken_where_they_are() {
+    let gpu = Device::cuda(0);
+    let (m, k, n) = (2048, 2304, 2080);
+    let (hidden, weight) = (random([m + 24, k], 8), random([n, k], 9));
+    for (format, dtype, count) in [
+        (WeightFormat::Bf16, DType::BF16, 1),
+        (WeightFormat::F32, DType::F32, 0),
+    ] {
+        let there = FrozenWeight::new(values(weight.clone()), [n, k], format, &gpu).unwrap();
+        let data = TensorData::new(values(hidden.clone()), [m + 24, k]);
+        let x = Tensor::<2>::from_data(data, (&gpu, DType::F32)).cast(dtype);
+        let before = num_cublas_products();
+        let y = linear(x.slice([8..m + 8, 0..k]), &there).unwrap();
+        let want = reference::linear(hidden.clone().slice([8..m + 8, 0..k]), weight.clone());
+        close("rows", &values(y), &values(want));
+        assert_eq!(num_cublas_products(), before + count, "{format}");
+    }
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use grsap_lora::{
-    AdapterFactors, FullFineTuning, LoraConfig, Resume, SftExample, Trainer, TrainerConfig, attach,
+    AdapterFactors, BoxError, Callback, FullFineTuning, LoraConfig, Resume, SftExample, Trainer,
+    TrainerConfig, attach,
 };
 use grsap_model::{
     Activation, Decoder, DecoderConfig, LoadError, RopeConfig, TensorSource, WeightFormat,
@@ -194,6 +195,16 @@ fn a_base_in_four_bits_trains_as_on_the_cpu() {
     same(train_in(WeightFormat::Nf4, &gpu, true, &[]), &cpu, 2e-2);
 }
 
+/// The step that a run begins after.
+struct From(usize);
+
+impl Callback for From {
+    fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
+        self.0 = first_step;
+        Ok(())
+    }
+}
+
 /// What is off by default, and a run that is interrupted in its middle.
 #[test]
 fn options_and_checkpoints_work_as_on_the_cpu() {
@@ -212,7 +223,10 @@ fn options_and_checkpoints_work_as_on_the_cpu() {
         let trainer = Trainer::new(config, lora()).unwrap();
         let trainer = trainer.with_output_dir(dir).with_resume(resume);
         attach(&mut decoder, trainer.lora(), 1).unwrap();
-        let report = trainer.train(&mut decoder, &examples(), &mut []).unwrap();
+        let mut from = From(usize::MAX);
+        let report = trainer.train(&mut decoder, &examples(), &mut [&mut from]);
+        let report = report.unwrap();
+        assert_eq!(from.0, if resume == Resume::Latest { 3 } else { 0 });
         for step in steps {
             std::fs::remove_dir_all(dir.join(format!("checkpoint-{step}"))).unwrap();
         }

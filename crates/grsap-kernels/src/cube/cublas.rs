@@ -7,9 +7,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{c_int, c_void};
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
@@ -34,26 +35,28 @@ const FIRST_DRIVER: c_int = 12_050;
 
 static SUBMITTED: AtomicU64 = AtomicU64::new(0);
 
-/// How many products of this process were cuBLASLt's. None where there is no such library; the log says
-/// why.
+/// After an error no device is asked again.
+static IS_OUT: AtomicBool = AtomicBool::new(false);
+
+/// How many products of this process were given to cuBLASLt: 0 where there is no such library, which
+/// the log then says.
 pub fn num_cublas_products() -> u64 {
     SUBMITTED.load(Ordering::Relaxed)
 }
 
 thread_local! {
-    /// Of the device whose thread this is. `None` before the first product, an error where there is no
-    /// such library.
-    static LIBRARY: RefCell<Option<Result<Library, ()>>> = const { RefCell::new(None) };
+    /// Of the device whose thread this is.
+    static LIBRARY: RefCell<Option<Library>> = const { RefCell::new(None) };
 }
 
-/// Whether the product was submitted. After an error, which is logged, no other is tried.
+/// Whether the product was submitted. If not, nothing writes to `out`.
 pub(super) fn product(lhs: &CubeTensor, rhs: &CubeTensor, out: &CubeTensor) -> bool {
-    let is_on_cuda = out.client.name() == "cuda";
-    let (Some(gemm), Some(input), Some(output)) = (
-        gemm(lhs, rhs).filter(|_| is_on_cuda && lhs.dtype == rhs.dtype),
-        data_type(lhs.dtype),
-        data_type(out.dtype),
-    ) else {
+    if IS_OUT.load(Ordering::Relaxed) || out.client.name() != "cuda" || lhs.dtype != rhs.dtype {
+        return false;
+    }
+    let input = data_type(lhs.dtype).filter(|_| lhs.dtype.size() == 2);
+    let (Some(gemm), Some(input), Some(output)) = (gemm(lhs, rhs), input, data_type(out.dtype))
+    else {
         return false;
     };
     let client = out.client.clone();
@@ -62,32 +65,32 @@ pub(super) fn product(lhs: &CubeTensor, rhs: &CubeTensor, out: &CubeTensor) -> b
         // Holds the memory until the product is submitted; what comes later waits for it.
         let buffers = handles.map(|handle| client.get_resource::<Server>(handle));
         let [Ok(a), Ok(b), Ok(d)] = buffers else {
-            return false;
+            // They carry an error, which Burn's product hands on.
+            return Ok(false);
         };
         let pointers = [&a, &b, &d].map(|buffer| buffer.resource().ptr);
         if pointers.iter().any(|ptr| ptr % ALIGNMENT as u64 != 0) {
-            return false;
+            return Ok(false);
         }
         LIBRARY.with_borrow_mut(|library| {
-            let library = library.get_or_insert_with(|| Library::open().map_err(complain));
-            let Ok(open) = library else {
-                return false;
+            let library = match library {
+                Some(library) => library,
+                None => library.insert(Library::open()?),
             };
-            let result = open.submit(gemm, [input, output], pointers);
-            match result {
-                Ok(()) => {
-                    SUBMITTED.fetch_add(1, Ordering::Relaxed);
-                    true
-                }
-                Err(reason) => {
-                    complain(reason);
-                    *library = Err(());
-                    false
-                }
-            }
+            library.submit(gemm, [input, output], pointers)
         })
     });
-    submitted.unwrap_or(false)
+    match submitted.map_err(|e| e.to_string()).flatten() {
+        Ok(submitted) => {
+            SUBMITTED.fetch_add(u64::from(submitted), Ordering::Relaxed);
+            submitted
+        }
+        Err(reason) => {
+            tracing::warn!(reason, "products are no longer given to cuBLASLt");
+            IS_OUT.store(true, Ordering::Relaxed);
+            false
+        }
+    }
 }
 
 /// The product, if it is worth the call: it costs the host as much as some launches.
@@ -117,10 +120,6 @@ fn data_type(dtype: DType) -> Option<lt::cudaDataType> {
     }
 }
 
-fn complain(reason: impl Display) {
-    tracing::warn!(%reason, "products are no longer cuBLASLt's");
-}
-
 /// cuBLASLt on one device. It stays until the process ends: there is no moment at which a device's
 /// thread could take it down before the driver does.
 struct Library {
@@ -130,8 +129,12 @@ struct Library {
     before: cuda::CUevent,
     after: cuda::CUevent,
     workspace: u64,
-    plans: HashMap<(Gemm, [lt::cudaDataType; 2]), Plan>,
+    /// `None` where the library has no way for a shape.
+    plans: HashMap<(Gemm, [lt::cudaDataType; 2]), Option<Plan>>,
 }
+
+/// Plans that are kept: passes of packed sequences have ever new numbers of rows.
+const MOST_PLANS: usize = 1024;
 
 /// How a product of some shape is computed.
 struct Plan {
@@ -179,20 +182,27 @@ impl Library {
         })
     }
 
-    /// After all that was submitted to the context before, and before all that comes later.
+    /// After all that was submitted to the context before, and before all that comes later. False
+    /// where there is no way for the shape.
     fn submit(
         &mut self,
         gemm: Gemm,
         types: [lt::cudaDataType; 2],
         [a, b, d]: [u64; 3],
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let handle = self.handle;
+        if self.plans.len() >= MOST_PLANS {
+            self.plans.clear();
+        }
         let plan = match self.plans.entry((gemm, types)) {
-            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
                 let plan = Plan::new(handle, &gemm, types);
                 new.insert(plan.map_err(|e| format!("plan of {gemm:?}: {e}"))?)
             }
+        };
+        let Some(plan) = plan else {
+            return Ok(false);
         };
         let (one, zero) = (1.0f32, 0.0f32);
         let failed = |e: cudarc::driver::DriverError| format!("order of streams: {e}");
@@ -205,7 +215,7 @@ impl Library {
                 .map_err(failed)?;
             let flags = cuda::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
             stream::wait_event(self.stream, self.before, flags).map_err(failed)?;
-            blas::matmul(
+            let product = blas::matmul(
                 handle,
                 plan.operation,
                 (&raw const one).cast(),
@@ -222,12 +232,31 @@ impl Library {
                 self.workspace as *mut c_void,
                 WORKSPACE,
                 self.stream.cast(),
-            )
-            .map_err(|e| format!("{gemm:?}: {e}"))?;
-            event::record(self.after, self.stream).map_err(failed)?;
-            cuda::cuCtxWaitEvent(self.context, self.after)
-                .result()
-                .map_err(failed)
+            );
+            let product = product.map_err(|e| format!("{gemm:?}: {e}"));
+            let ordered = product.and_then(|()| {
+                event::record(self.after, self.stream).map_err(failed)?;
+                let waits = cuda::cuCtxWaitEvent(self.context, self.after).result();
+                waits.map_err(failed)
+            });
+            if ordered.is_err() {
+                // Another product is about to write to the same place.
+                stream::synchronize(self.stream).map_err(failed)?;
+            }
+            ordered.map(|()| true)
+        }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: made by `Plan::new`, and destroyed nowhere else. Products that were submitted do not
+        // need them any more; there is nobody to tell of an error.
+        unsafe {
+            let _ = blas::destroy_matmul_desc(self.operation);
+            for layout in [self.a, self.b, self.d] {
+                let _ = blas::destroy_matrix_layout(layout);
+            }
         }
     }
 }
@@ -237,7 +266,7 @@ impl Plan {
         handle: lt::cublasLtHandle_t,
         gemm: &Gemm,
         [input, output]: [lt::cudaDataType; 2],
-    ) -> Result<Self, blas::CublasError> {
+    ) -> Result<Option<Self>, blas::CublasError> {
         use lt::cublasLtMatmulDescAttributes_t as Attribute;
         use lt::cublasLtMatmulPreferenceAttributes_t as Preference;
 
@@ -279,15 +308,19 @@ impl Plan {
                 let value = &raw const value;
                 blas::set_matmul_pref_attribute(preference, alignment, value.cast(), 4)?;
             }
-            let found = blas::get_matmul_algo_heuristic(handle, operation, a, b, d, d, preference)?;
+            let found = blas::get_matmul_algo_heuristic(handle, operation, a, b, d, d, preference);
             blas::destroy_matmul_pref(preference)?;
-            Ok(Self {
-                operation,
-                a,
-                b,
-                d,
-                algorithm: found.algo,
-            })
+            match found {
+                Ok(found) => Ok(Some(Self {
+                    operation,
+                    a,
+                    b,
+                    d,
+                    algorithm: found.algo,
+                })),
+                Err(blas::CublasError(lt::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => Ok(None),
+                Err(error) => Err(error),
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ pub(crate) struct DenseLoraState<B: Backend> {
     pub(crate) weight: DenseWeight<B>,
     pub(crate) a: FloatTensor<B>,
     pub(crate) b: FloatTensor<B>,
-    /// `scale * dropout(x) · aᵀ`.
+    /// `scale * dropout(x) · aᵀ`, with the scale in it already.
     pub(crate) low: FloatTensor<B>,
     pub(crate) scale: f64,
     pub(crate) dropout: Option<Dropout>,

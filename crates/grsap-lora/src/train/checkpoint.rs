@@ -61,7 +61,7 @@ pub enum CheckpointError {
         /// The directory.
         dir: PathBuf,
     },
-    /// A parameter is NaN or infinite. Nothing was written.
+    /// A parameter, or what the optimiser keeps of it, is NaN or infinite. No checkpoint was made.
     #[error("{tensor} has numbers that are not finite: no checkpoint is written of it")]
     NonFinite {
         /// The tensor.
@@ -119,11 +119,12 @@ impl CheckpointDir<'_> {
         let file = file.map_err(CheckpointError::io(&path))?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Err(CheckpointError::InUse { dir: dir.into() }),
-            // Some network file systems have no locks.
-            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Unsupported => {
-                Err(CheckpointError::io(&path)(e))
+            Err(TryLockError::Error(error)) => {
+                // Some network file systems have no locks.
+                tracing::warn!(%error, "{} cannot be locked against other runs", dir.display());
+                Ok(Lock { _file: file })
             }
-            _ => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock { _file: file }),
         }
     }
 

@@ -106,7 +106,7 @@ impl TrainError {
 /// Which example an error is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExampleName {
-    /// Its index in the training set.
+    /// Its index in the training set, or among all examples that were given.
     pub index: usize,
     /// Its [id](crate::SftExample::id), if it has one.
     pub id: Option<String>,

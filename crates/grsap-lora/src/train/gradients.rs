@@ -15,7 +15,7 @@ use crate::adapter::{AdapterError, read};
 use crate::example::{REPLAY, SftExample};
 
 /// Logits that are in memory at once where the head is trained.
-const MOST_LOGITS: usize = 1 << 24;
+const MOST_LOGITS: usize = if cfg!(test) { 120 } else { 1 << 24 };
 
 /// What weighs the same in the loss of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,6 +86,7 @@ pub struct LossGradients {
 ///
 /// # Errors
 ///
+/// [`TrainError::NoExamples`] where there is no micro-batch or an empty one,
 /// [`AdapterError::NoAdapter`], [`TrainError::Kernel`] for token ids beyond the vocabulary, or
 /// [`TrainError::NonFinite`] with the positions of the examples, counted through all micro-batches.
 pub fn loss_gradients(
@@ -117,7 +118,7 @@ pub(super) fn shared_loss_gradients(
     config: LossConfig<'_>,
     dropout: impl Fn(usize) -> Option<Dropout>,
 ) -> Result<LossGradients, TrainError> {
-    if micro_batches.iter().all(Vec::is_empty) {
+    if micro_batches.is_empty() || micro_batches.iter().any(Vec::is_empty) {
         return Err(TrainError::NoExamples);
     }
     for replica in replicas.iter_mut() {
@@ -238,13 +239,15 @@ impl<'a> Pass<'a> {
             }
         }
         drop(hidden);
-        if !whole.is_tracked() {
+        if whole.is_tracked() {
+            let mut gradients = whole.backward();
+            sums.take(&mut gradients);
+            if let Some(kept) = kept {
+                kept.backward(&decoder.blocks(&input), gradients, &mut sums)?;
+            }
+        } else if !decoder.head_weight().is_tracked() {
+            // A head that is trained alone has its gradients already.
             return Err(AdapterError::NoAdapter.into());
-        }
-        let mut gradients = whole.backward();
-        sums.take(&mut gradients);
-        if let Some(kept) = kept {
-            kept.backward(&decoder.blocks(&input), gradients, &mut sums)?;
         }
         // Read when everything has been asked for: a GPU does not wait for the host meanwhile.
         let losses = self.losses(values, &weights)?;
@@ -411,11 +414,11 @@ impl Targets {
         sums: &mut GradientSums<'_>,
     ) -> Result<(Tensor<1>, Tensor<1>), TrainError> {
         let [vocab, _] = decoder.head_weight().dims();
-        let at_once = (MOST_LOGITS / vocab.max(1)).max(1);
+        let most = (MOST_LOGITS / vocab.max(1)).max(1);
         let mut loss = ChunkedLoss::over(hidden);
         let mut values = Vec::new();
-        let rows = self.rows.chunks(at_once).zip(self.ids.chunks(at_once));
-        for ((rows, ids), weights) in rows.zip(weights.chunks(at_once)) {
+        let rows = self.rows.chunks(most).zip(self.ids.chunks(most));
+        for ((rows, ids), weights) in rows.zip(weights.chunks(most)) {
             let chunk = Self {
                 rows: rows.to_vec(),
                 ids: ids.to_vec(),

@@ -7,7 +7,7 @@ use super::leaves::GradientSums;
 use crate::example::SftExample;
 
 /// Rows whose logits are in memory together.
-const CHUNK: usize = 128;
+const CHUNK: usize = if cfg!(test) { 3 } else { 128 };
 
 /// The distance of a model's predictions on some tokens from those it started with.
 ///

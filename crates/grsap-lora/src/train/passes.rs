@@ -1,6 +1,6 @@
 use std::cmp::Reverse;
 
-use super::error::TrainError;
+use super::error::{ExampleName, TrainError};
 use super::trainer_config::TrainerConfig;
 
 /// How the examples of a step are spread over forward and backward passes.
@@ -32,12 +32,12 @@ pub(super) fn passes(
 /// Checks that every example fits into a pass.
 pub(super) fn check_fit(
     config: &TrainerConfig,
-    lengths: impl Iterator<Item = usize>,
+    mut lengths: impl Iterator<Item = (ExampleName, usize)>,
 ) -> Result<(), TrainError> {
     let Some(limit) = config.max_tokens_per_pass else {
         return Ok(());
     };
-    match lengths.enumerate().find(|(_, tokens)| *tokens > limit) {
+    match lengths.find(|(_, tokens)| *tokens > limit) {
         Some((example, tokens)) => Err(TrainError::config(
             "max_tokens_per_pass",
             format!("is {limit}, but example {example} has {tokens} tokens"),
@@ -64,12 +64,20 @@ mod tests {
         assert_eq!(of(&config), [vec![1, 3], vec![4, 2], vec![5, 0]]);
         config.max_tokens_per_pass = Some(100);
         assert_eq!(of(&config), [vec![1, 4, 5, 2, 0, 3]]);
-        assert!(check_fit(&config, lengths.into_iter()).is_ok());
+        let named = || {
+            let name = |index| ExampleName {
+                index,
+                id: Some(format!("n{index}")),
+            };
+            let lengths = lengths.into_iter().enumerate();
+            lengths.map(move |(index, tokens)| (name(index), tokens))
+        };
+        assert!(check_fit(&config, named()).is_ok());
         config.max_tokens_per_pass = Some(8);
-        let error = check_fit(&config, lengths.into_iter()).unwrap_err();
+        let error = check_fit(&config, named()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "max_tokens_per_pass: is 8, but example 1 has 9 tokens"
+            "max_tokens_per_pass: is 8, but example 1 (id n1) has 9 tokens"
         );
     }
 }

@@ -278,7 +278,8 @@ impl<T: Trainable> Trainer<T> {
                 stopped |= tell_of_checkpoint(callbacks, report.step, &dir)?;
             }
         }
-        if let (Some(checkpoints), Some(last)) = (&checkpoints, unproven) {
+        // A run that was ended early may have been so because it went wrong.
+        if let (Some(checkpoints), Some(last), false) = (&checkpoints, unproven, stopped) {
             checkpoints.prune(last, config.save_total_limit)?;
         }
         drop(lock);
@@ -316,7 +317,9 @@ impl<T: Trainable> Trainer<T> {
             let reason = format!("is set, but no example has the group `{REPLAY}`");
             return Err(TrainError::config("kl_coef", reason));
         }
-        check_fit(&self.config, examples.iter().map(|e| e.input_ids().len()))?;
+        let lengths = examples.iter().enumerate();
+        let lengths = lengths.map(|(index, e)| (ExampleName::of(index, e), e.input_ids().len()));
+        check_fit(&self.config, lengths)?;
         if self.output_dir.is_none() && self.config.save_steps.is_some() {
             let reason = "is set, but there is no output directory";
             return Err(TrainError::config("save_steps", reason));

@@ -89,7 +89,8 @@ pub struct TrainerConfig {
     /// [output directory](crate::Trainer::with_output_dir).
     pub save_steps: Option<usize>,
     /// Keep the last so many checkpoints; `None` for all. The oldest goes when the next step after
-    /// a new one has a finite loss: a run that diverges leaves the last good one.
+    /// a new one has a finite loss, or the run has come to its end: a run that diverges, or is ended
+    /// by a callback, leaves the last good one.
     pub save_total_limit: Option<usize>,
 }
 
@@ -161,7 +162,7 @@ impl TrainerConfig {
             (
                 "adam_epsilon",
                 self.adam_epsilon,
-                f64::MIN_POSITIVE..=f64::MAX,
+                f64::from(f32::MIN_POSITIVE)..=f64::MAX,
             ),
             ("kl_coef", self.kl_coef, 0.0..=f64::MAX),
             (

@@ -678,7 +678,20 @@ fn checkpoints_of_another_run_are_passed_over_where_there_is_one_of_this_run() {
     trainer
         .train(&mut decoder, &random_examples(11), &mut [&mut StopAtTwo])
         .unwrap();
-    let (continued, _) = train(config(), dir.path(), Resume::Latest);
+    struct From(usize);
+    impl Callback for From {
+        fn on_start(&mut self, first_step: usize, _: usize) -> Result<(), BoxError> {
+            self.0 = first_step;
+            Ok(())
+        }
+    }
+    let mut from = From(0);
+    let mut continued = adapted_decoder(&lora());
+    trainer
+        .with_resume(Resume::Latest)
+        .train(&mut continued, &random_examples(11), &mut [&mut from])
+        .unwrap();
+    assert_eq!(from.0, 2);
     let whole_dir = tempfile::tempdir().unwrap();
     let (whole, _) = train(config(), whole_dir.path(), Resume::Never);
     assert_eq!(bits(&continued), bits(&whole));

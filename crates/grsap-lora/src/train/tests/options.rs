@@ -4,11 +4,12 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::tensor::{DType, Device};
-use grsap_model::{Decoder, Parameter};
+use burn::tensor::{DType, Device, Int, Tensor};
+use grsap_model::{Decoder, DecoderInput, Parameter};
 
-use super::{config, lora};
+use super::{config, lora, relative_error, values};
 use crate::adapter::LoraConfig;
+use crate::example::SftExample;
 use crate::tiny_decoder::{adapted_decoder, bits, random_examples, tiny_decoder, tiny_lora};
 use crate::train::*;
 
@@ -292,6 +293,109 @@ fn a_base_of_half_numbers_trains_with_every_option() {
     for (name, parameter) in decoder.parameters() {
         assert_eq!(parameter.to_matrix().dtype(), DType::F32, "{name}");
     }
+}
+
+/// The head of a decoder, and nothing else.
+struct Head;
+
+impl Trainable for Head {
+    fn kind(&self) -> &'static str {
+        "head"
+    }
+    fn settings(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    fn validate(&self) -> Result<(), TrainError> {
+        Ok(())
+    }
+    fn prepare(&self, _: &mut Decoder) -> Result<(), TrainError> {
+        Ok(())
+    }
+    fn parameters(&self, decoder: &Decoder) -> Vec<(String, Parameter)> {
+        let mut all = decoder.parameters();
+        all.retain(|(name, _)| name == "lm_head.weight");
+        all
+    }
+    fn set_parameters(&self, decoder: &mut Decoder, new: Vec<Parameter>) -> Result<(), TrainError> {
+        let mut new = new.into_iter();
+        let all = decoder.parameters().into_iter();
+        let all: Vec<Parameter> = all
+            .map(|(name, old)| match name.as_str() {
+                "lm_head.weight" => new.next().unwrap(),
+                _ => old,
+            })
+            .collect();
+        Ok(decoder.set_parameters(all)?)
+    }
+    fn starting_model(&self, decoder: &Decoder) -> Decoder {
+        decoder.clone()
+    }
+    fn dropout(&self) -> f64 {
+        0.0
+    }
+    fn save(&self, _: &Decoder, _: Option<&str>, _: &Path) -> Result<(), CheckpointError> {
+        Ok(())
+    }
+}
+
+/// In tests the logits of three rows are in memory at once; here those of all.
+#[test]
+fn gradients_of_a_trained_head_do_not_depend_on_the_chunks() {
+    let examples = random_examples(5);
+    let all = FullFineTuning::default();
+    let trainables: [&dyn Trainable; 2] = [&all, &Head];
+    for trainable in trainables {
+        let mut decoder = tiny_decoder();
+        decoder.unfreeze();
+        let leaves = trainable.parameters(&decoder).into_iter();
+        let leaves: Vec<Parameter> = leaves
+            .map(|(_, parameter)| match parameter {
+                Parameter::Matrix(t) => Parameter::Matrix(t.autodiff().require_grad()),
+                Parameter::Vector(t) => Parameter::Vector(t.autodiff().require_grad()),
+            })
+            .collect();
+        let mut tracked = decoder.clone();
+        trainable
+            .set_parameters(&mut tracked, leaves.clone())
+            .unwrap();
+        let input = DecoderInput::packed(examples.iter().map(SftExample::input_ids));
+        let hidden = tracked.hidden_states(&input, None).unwrap();
+        let (mut rows, mut ids, mut start) = (Vec::new(), Vec::new(), 0);
+        for example in &examples {
+            let targets: Vec<_> = example.targets().collect();
+            rows.extend(targets.iter().map(|(at, _)| (start + at - 1) as i32));
+            ids.extend(targets.iter().map(|(_, id)| *id));
+            start += example.input_ids().len();
+        }
+        assert!(rows.len() > 6);
+        let rows = Tensor::<1, Int>::from_ints(rows.as_slice(), &Device::flex());
+        let loss = tracked.nll(hidden.select(0, rows), &ids).unwrap().mean();
+        let grads = loss.clone().backward();
+        let want: Vec<Tensor<2>> = leaves
+            .iter()
+            .map(|leaf| match leaf {
+                Parameter::Matrix(t) => t.grad(&grads).unwrap(),
+                Parameter::Vector(t) => t.grad(&grads).unwrap().unsqueeze(),
+            })
+            .collect();
+        let loss = f64::from(loss.into_scalar::<f32>());
+        for gradient_checkpointing in [false, true] {
+            let config = LossConfig {
+                gradient_checkpointing,
+                ..LossConfig::default()
+            };
+            let batch = [examples.iter().collect()];
+            let got = loss_gradients(&mut decoder, trainable, &batch, config, |_| None).unwrap();
+            assert!((got.loss - loss).abs() < 1e-6);
+            assert_eq!(got.gradients.len(), want.len());
+            let error = relative_error(&values(&got.gradients), &values(&want));
+            assert!(error < 1e-5, "{gradient_checkpointing}: {error}");
+        }
+    }
+    let none: [Vec<&SftExample>; 2] = [examples.iter().collect(), Vec::new()];
+    let config = LossConfig::default();
+    let error = loss_gradients(&mut tiny_decoder(), &all, &none, config, |_| None);
+    assert!(matches!(error.unwrap_err(), TrainError::NoExamples));
 }
 
 #[test]
