@@ -17,7 +17,7 @@ typedef uint64_t Address;
 typedef void *Handle;
 
 static long launches, kernels, allocations, context_events;
-static size_t allocated, allocated_in_all;
+static size_t allocated, most_allocated;
 static char the_context;
 static __thread Handle current;
 
@@ -27,8 +27,8 @@ static size_t memory(void) {
 }
 
 __attribute__((destructor)) static void report(void) {
-    fprintf(stderr, "stand-in driver: %ld kernels, %ld launches, %ld allocations of %zu MiB in all, %ld events of the context\n", kernels, launches,
-            allocations, allocated_in_all >> 20, context_events);
+    fprintf(stderr, "stand-in driver: %ld kernels, %ld launches, %ld allocations, at most %zu MiB at once, %ld events of the context\n", kernels, launches,
+            allocations, most_allocated >> 20, context_events);
 }
 
 Result cuInit(unsigned flags) { return SUCCESS; }
@@ -96,7 +96,9 @@ static Result allocate(Address *address, size_t bytes) {
     void *pointer;
     if (allocated + bytes > memory() || posix_memalign(&pointer, 512, bytes + 512))
         return OUT_OF_MEMORY;
-    allocations++, allocated += malloc_usable_size(pointer), allocated_in_all += bytes;
+    allocations++, allocated += malloc_usable_size(pointer);
+    if (allocated > most_allocated)
+        most_allocated = allocated;
     return *address = (Address)pointer, SUCCESS;
 }
 static Result give_back(Address address) {
