@@ -178,7 +178,17 @@ impl<T: Trainable> Trainer<T> {
             base_model: self.base_model.as_deref(),
             identity: &identity,
         });
-        let start = (config.kl_coef > 0.0).then(|| trainable.starting_model(decoder));
+        let starting_model =
+            |decoder: &Decoder| (config.kl_coef > 0.0).then(|| trainable.starting_model(decoder));
+        let start = starting_model(decoder);
+        // Before a checkpoint changes the decoder, so that each can start from its own copy.
+        let replica = |device: &Device| {
+            let decoder = decoder.to_device(device)?;
+            let start = starting_model(&decoder);
+            Ok::<_, TrainError>(Replica { decoder, start })
+        };
+        let replicas = self.further_devices.iter().map(replica);
+        let mut replicas = replicas.collect::<Result<Vec<_>, _>>()?;
         let (mut resumed, mut lock) = (None, None);
         if let Some(checkpoints) = &checkpoints {
             lock = Some(checkpoints.lock()?);
@@ -190,16 +200,6 @@ impl<T: Trainable> Trainer<T> {
         }
         let mut state = resumed.unwrap_or_else(|| self.first_state(decoder));
         state.optimizer = state.optimizer.with_decay(decays(decoder, trainable));
-
-        let replica = |device: &Device| {
-            let start = start.as_ref().map(|start| start.to_device(device));
-            Ok::<_, TrainError>(Replica {
-                decoder: decoder.to_device(device)?,
-                start: start.transpose()?,
-            })
-        };
-        let replicas = self.further_devices.iter().map(replica);
-        let mut replicas = replicas.collect::<Result<Vec<_>, _>>()?;
 
         let num_steps = config.num_steps(examples.len());
         let groups: BTreeSet<&str> = examples.iter().filter_map(SftExample::group).collect();

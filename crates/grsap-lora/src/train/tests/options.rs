@@ -69,6 +69,41 @@ fn devices_that_compute_alike_change_no_bit() {
     }
 }
 
+/// The model to stay near to is the one that the run began with, on every device.
+#[test]
+fn a_run_goes_on_with_more_devices_to_the_same_bits() {
+    let run = |dir: &Path, others: usize, resume: Resume, is_cut: bool| {
+        struct Cut(bool);
+        impl Callback for Cut {
+            fn on_checkpoint(&mut self, _: usize, _: &Path) -> Result<ControlFlow<()>, BoxError> {
+                Ok(match self.0 {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                })
+            }
+        }
+        let mut decoder = adapted_decoder(&lora());
+        let config = TrainerConfig {
+            kl_coef: 0.3,
+            ..config()
+        };
+        let trainer = Trainer::new(config, lora())
+            .unwrap()
+            .with_further_devices(vec![Device::flex(); others])
+            .with_output_dir(dir)
+            .with_resume(resume);
+        trainer
+            .train(&mut decoder, &random_examples(11), &mut [&mut Cut(is_cut)])
+            .unwrap();
+        bits(&decoder)
+    };
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let whole = run(dirs[0].path(), 0, Resume::Never, false);
+    run(dirs[1].path(), 1, Resume::Never, true);
+    assert_eq!(latest_checkpoint(dirs[1].path()).unwrap().unwrap().0, 2);
+    assert_eq!(run(dirs[1].path(), 2, Resume::Latest, false), whole);
+}
+
 #[test]
 fn all_devices_train_all_weights() {
     let run = |others: usize| {
