@@ -27,11 +27,11 @@ pub use adapter::{
     AdapterDtype, AdapterError, AdapterFactors, LoraConfig, TargetModules, attach, detach,
     load_adapter, merge, save_adapter,
 };
-pub use example::{LossScope, SftConfig, SftEncoder, SftError, SftExample};
+pub use example::{ExampleName, LossScope, SftConfig, SftEncoder, SftError, SftExample};
 pub use train::{
     AdamW, AdamWConfig, BestCheckpoint, BoxError, Callback, CheckpointError, Constant,
-    CosineWithMinLr, ExampleName, FullFineTuning, JsonlMetrics, KeepBest, Linear, LossConfig,
-    LossGradients, LossWeighting, LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport,
-    TensorBoard, TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_grad_norm,
-    latest_checkpoint, loss_gradients,
+    CosineWithMinLr, FullFineTuning, JsonlMetrics, KeepBest, Linear, LossConfig, LossGradients,
+    LossWeighting, LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport, TensorBoard,
+    TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_grad_norm, latest_checkpoint,
+    loss_gradients,
 };

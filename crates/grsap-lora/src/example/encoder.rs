@@ -2,6 +2,7 @@ use grsap_data::{Mixture, Origin, Record};
 use grsap_model::{ChatModel, ChatTemplate, ChatTokenizer, TrainingTokens};
 
 use super::error::SftError;
+use super::example_name::ExampleName;
 use super::sft_config::{LossScope, SftConfig};
 use super::sft_example::{REPLAY, SftExample};
 
@@ -96,9 +97,9 @@ impl<'a> SftEncoder<'a> {
 
     /// An example, and whether it is longer than it may be and was cut.
     fn encode_or_cut(&self, index: usize, record: &Record) -> Result<(SftExample, bool), SftError> {
-        let name = || match &record.id {
-            Some(id) => format!("example {index} (id {id})"),
-            None => format!("example {index}"),
+        let name = || {
+            let id = record.id.clone();
+            format!("example {}", ExampleName { index, id })
         };
         let tokens = TrainingTokens::from_messages(&record.messages, self.template, self.tokenizer)
             .map_err(|source| SftError::Encode {

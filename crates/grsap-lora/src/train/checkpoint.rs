@@ -196,41 +196,17 @@ impl CheckpointDir<'_> {
         config: AdamWConfig,
         has_average: bool,
     ) -> Result<Option<State>, TrainError> {
-        let (mut found, mut mismatch) = (None, None);
-        for (step, dir) in complete_checkpoints(self.output_dir)?.into_iter().rev() {
-            let path = dir.join(STATE);
-            let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-            let state = serde_json::from_slice::<TrainerState>(&bytes);
-            let state = state.map_err(|e| CheckpointError::Invalid {
-                path: path.clone(),
-                reason: e.to_string(),
-            })?;
-            match state.run.difference(self.identity) {
-                None => {
-                    found = Some((step, dir, path, state));
-                    break;
-                }
-                Some((field, saved, current)) => {
-                    mismatch.get_or_insert(CheckpointError::Mismatch {
-                        dir,
-                        field,
-                        saved,
-                        current,
-                    });
-                }
-            }
-        }
-        let Some((step, dir, path, state)) = found else {
-            return mismatch.map_or(Ok(None), |mismatch| Err(mismatch.into()));
+        let Some((step, dir, state)) = self.newest_of_this_run()? else {
+            return Ok(None);
         };
-        let invalid = |reason: String| CheckpointError::Invalid { path, reason };
         if state.global_step != step || state.totals.losses.len() != step {
             let reason = format!(
                 "global_step is {} with {} losses, expected {step}",
                 state.global_step,
                 state.totals.losses.len()
             );
-            return Err(invalid(reason).into());
+            let path = dir.join(STATE);
+            return Err(CheckpointError::Invalid { path, reason }.into());
         }
         let (values, state) = state_file::read_back(
             &dir.join(OPTIMIZER),
@@ -242,6 +218,32 @@ impl CheckpointDir<'_> {
         // Last, so that a checkpoint that is refused leaves the decoder as it was.
         set(decoder, self.trainable, values)?;
         Ok(Some(state))
+    }
+
+    /// Its step, its directory and its state. Without one, the newest of other runs is the error.
+    fn newest_of_this_run(
+        &self,
+    ) -> Result<Option<(usize, PathBuf, TrainerState)>, CheckpointError> {
+        let mut mismatch = None;
+        for (step, dir) in complete_checkpoints(self.output_dir)?.into_iter().rev() {
+            let path = dir.join(STATE);
+            let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
+            let state: TrainerState =
+                serde_json::from_slice(&bytes).map_err(|e| CheckpointError::Invalid {
+                    path,
+                    reason: e.to_string(),
+                })?;
+            let Some((field, saved, current)) = state.run.difference(self.identity) else {
+                return Ok(Some((step, dir, state)));
+            };
+            mismatch.get_or_insert(CheckpointError::Mismatch {
+                dir,
+                field,
+                saved,
+                current,
+            });
+        }
+        mismatch.map_or(Ok(None), Err)
     }
 
     /// Deletes what killed runs left half-written.

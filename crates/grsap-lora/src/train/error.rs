@@ -1,11 +1,9 @@
-use std::fmt;
-
 use grsap_kernels::KernelError;
 
 use super::callback::BoxError;
 use super::checkpoint::CheckpointError;
 use crate::adapter::AdapterError;
-use crate::example::SftExample;
+use crate::example::ExampleName;
 
 /// A run could not start or go on. The decoder holds the values of the last finished step.
 #[derive(Debug, thiserror::Error)]
@@ -99,35 +97,6 @@ impl TrainError {
         Self::Config {
             field,
             reason: reason.into(),
-        }
-    }
-}
-
-/// Which example an error is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExampleName {
-    /// Its index in the training set, or among all examples that were given.
-    pub index: usize,
-    /// Its [id](crate::SftExample::id), if it has one.
-    pub id: Option<String>,
-}
-
-impl ExampleName {
-    pub(super) fn of(index: usize, example: &SftExample) -> Self {
-        Self {
-            index,
-            id: example.id().map(str::to_owned),
-        }
-    }
-}
-
-/// `7`, or `7 (id gsm8k-0012)`.
-impl fmt::Display for ExampleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.index)?;
-        match &self.id {
-            Some(id) => write!(f, " (id {id})"),
-            None => Ok(()),
         }
     }
 }

@@ -6,13 +6,13 @@ use grsap_model::{Decoder, DecoderInput};
 use serde::{Deserialize, Serialize};
 
 use super::chunked_loss::ChunkedLoss;
-use super::error::{ExampleName, TrainError};
+use super::error::TrainError;
 use super::kl_to_start::KlToStart;
 use super::layer_inputs::LayerInputs;
 use super::leaves::{GradientSums, Leaves};
 use super::trainable::Trainable;
 use crate::adapter::{AdapterError, read};
-use crate::example::{REPLAY, SftExample};
+use crate::example::{ExampleName, REPLAY, SftExample};
 
 /// Logits that are in memory at once where the head is trained.
 const MOST_LOGITS: usize = if cfg!(test) { 120 } else { 1 << 24 };

@@ -31,7 +31,7 @@ pub use adamw::{AdamW, AdamWConfig};
 pub use callback::{BoxError, Callback};
 pub use checkpoint::{CheckpointError, latest_checkpoint};
 pub use clip::clip_grad_norm;
-pub use error::{ExampleName, TrainError};
+pub use error::TrainError;
 pub use full_fine_tuning::FullFineTuning;
 pub use gradients::{LossConfig, LossGradients, LossWeighting, loss_gradients};
 pub use jsonl_metrics::JsonlMetrics;

@@ -1,7 +1,8 @@
 use std::cmp::Reverse;
 
-use super::error::{ExampleName, TrainError};
+use super::error::TrainError;
 use super::trainer_config::TrainerConfig;
+use crate::example::ExampleName;
 
 /// How the examples of a step are spread over forward and backward passes.
 pub(super) fn passes(

@@ -13,7 +13,7 @@ use super::callback::Callback;
 use super::checkpoint::CheckpointDir;
 use super::clip::clip_grad_norm;
 use super::data_order::DataOrder;
-use super::error::{ExampleName, TrainError};
+use super::error::TrainError;
 use super::gradients::{LossGradients, Replica, shared_loss_gradients};
 use super::lr_schedule::LrSchedule;
 use super::passes::{check_fit, passes};
@@ -23,7 +23,7 @@ use super::state::{State, Totals, decays, matrices, set};
 use super::trainable::Trainable;
 use super::trainer_config::TrainerConfig;
 use crate::adapter::LoraConfig;
-use crate::example::{REPLAY, SftExample};
+use crate::example::{ExampleName, REPLAY, SftExample};
 
 /// What to do with checkpoints of an earlier run in the output directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -178,6 +178,7 @@ impl<T: Trainable> Trainer<T> {
             base_model: self.base_model.as_deref(),
             identity: &identity,
         });
+        let lock = checkpoints.as_ref().map(CheckpointDir::lock).transpose()?;
         let starting_model =
             |decoder: &Decoder| (config.kl_coef > 0.0).then(|| trainable.starting_model(decoder));
         let start = starting_model(decoder);
@@ -189,9 +190,8 @@ impl<T: Trainable> Trainer<T> {
         };
         let replicas = self.further_devices.iter().map(replica);
         let mut replicas = replicas.collect::<Result<Vec<_>, _>>()?;
-        let (mut resumed, mut lock) = (None, None);
+        let mut resumed = None;
         if let Some(checkpoints) = &checkpoints {
-            lock = Some(checkpoints.lock()?);
             checkpoints.clean()?;
             if self.resume == Resume::Latest {
                 let has_average = config.ema_decay.is_some();
