@@ -34,7 +34,7 @@ mod rotary;
 mod rows;
 mod segment;
 mod softmax_weights;
-mod sum_of_squares;
+mod sums_of_squares;
 mod swiglu;
 mod weight;
 
@@ -55,7 +55,7 @@ pub use rotary::rotary;
 pub use rows::write_rows;
 pub use segment::{AttentionShape, Segment};
 pub use softmax_weights::SoftmaxWeights;
-pub use sum_of_squares::sums_of_squares;
+pub use sums_of_squares::sums_of_squares;
 pub use swiglu::swiglu;
 pub use weight::{FrozenWeight, WeightFormat};
 
@@ -98,6 +98,15 @@ fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
 /// Whether the GPU kernels take these inputs.
 fn is_gpu<const D: usize>(x: &Tensor<D>) -> bool {
     matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16) && has_kernels(&x.device())
+}
+
+/// Whether the GPU kernels of the optimiser, which are for f32, take these together.
+fn are_on_one_gpu<'a>(tensors: impl IntoIterator<Item = &'a Tensor<2>>) -> bool {
+    let mut tensors = tensors.into_iter().peekable();
+    let Some(device) = tensors.peek().map(|first| first.device()) else {
+        return false;
+    };
+    has_kernels(&device) && tensors.all(|t| t.dtype() == DType::F32 && t.device() == device)
 }
 
 /// Whether it is a GPU that there are kernels for.

@@ -446,35 +446,51 @@ fn losses_of_chunks() {
     }
 }
 
+/// More parameters than one kernel serves, of unequal shapes, and none.
 #[test]
 fn optimiser() {
-    for shape in [[1, 1], [16, 576], [33, 7]] {
-        let step = AdamWStep {
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.01,
-            lr: 1e-2,
-            step: 3,
+    let step = AdamWStep {
+        betas: (0.9, 0.999),
+        eps: 1e-8,
+        lr: 1e-2,
+        gradient_scale: 0.3,
+        step: 3,
+    };
+    let shapes = [[1, 1], [16, 576], [33, 7], [64, 2], [5, 4100]];
+    let there = |t: Tensor<2>| there(&t, DType::F32);
+    for (num_tensors, shapes) in [(40, &shapes[..]), (17, &shapes[1..2]), (3, &shapes[..1])] {
+        let shape = |i: usize| shapes[i % shapes.len()];
+        let states = |copy: &dyn Fn(Tensor<2>) -> Tensor<2>| -> Vec<AdamWState> {
+            let seeds = (0..num_tensors).map(|i| (i, 50 + 10 * i as u64));
+            seeds
+                .map(|(i, seed)| AdamWState {
+                    parameter: copy(random(shape(i), seed)),
+                    exp_avg: copy(random(shape(i), seed + 1) * 0.1),
+                    exp_avg_sq: copy(random(shape(i), seed + 2).abs() * 0.01),
+                    weight_decay: [0.01, 0.0, 0.5][i % 3],
+                })
+                .collect()
         };
-        let state = |copy: &dyn Fn(Tensor<2>) -> Tensor<2>| AdamWState {
-            parameter: copy(random(shape, 50)),
-            exp_avg: copy(random(shape, 51) * 0.1),
-            exp_avg_sq: copy(random(shape, 52).abs() * 0.01),
-        };
-        let gradient = random(shape, 53);
-        let there = |t: Tensor<2>| there(&t, DType::F32);
-        let got = adamw(state(&there), there(gradient.clone()), &step).unwrap();
-        let want = reference::adamw(state(&|t| t), gradient.clone(), &step);
-        for (got, want) in [
-            (got.parameter, want.parameter),
-            (got.exp_avg, want.exp_avg),
-            (got.exp_avg_sq, want.exp_avg_sq),
-        ] {
-            close("adamw", &values(got), &values(want), 1e-6);
+        let gradients = (0..num_tensors).map(|i| random(shape(i), 53 + 10 * i as u64));
+        let gradients: Vec<_> = gradients.collect();
+        let on_gpu: Vec<_> = gradients.iter().cloned().map(there).collect();
+        let got = adamw(states(&there), on_gpu.clone(), &step).unwrap();
+        assert_eq!(got.len(), num_tensors);
+        let want = states(&|t| t).into_iter().zip(gradients.clone());
+        for (got, (state, gradient)) in got.into_iter().zip(want) {
+            let want = reference::adamw(state, gradient, &step);
+            for (got, want) in [
+                (got.parameter, want.parameter),
+                (got.exp_avg, want.exp_avg),
+                (got.exp_avg_sq, want.exp_avg_sq),
+            ] {
+                assert_eq!(got.dims(), want.dims());
+                close("adamw", &values(got), &values(want), 1e-6);
+            }
         }
-        let tensors = [gradient.clone(), gradient * 3.0];
-        let want = values(sums_of_squares(&tensors).unwrap());
-        let got = sums_of_squares(&tensors.map(there)).unwrap();
+        let want = values(sums_of_squares(&gradients).unwrap());
+        let got = sums_of_squares(&on_gpu).unwrap();
         close("sums of squares", &values(got), &want, 1e-5);
     }
+    assert!(adamw(Vec::new(), Vec::new(), &step).unwrap().is_empty());
 }

@@ -32,6 +32,6 @@ pub use train::{
     AdamW, AdamWConfig, BestCheckpoint, BoxError, Callback, CheckpointError, Constant,
     CosineWithMinLr, FullFineTuning, JsonlMetrics, KeepBest, Linear, LossConfig, LossGradients,
     LossWeighting, LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport, TensorBoard,
-    TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_grad_norm, latest_checkpoint,
-    loss_gradients,
+    TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_coefficient, grad_norm,
+    latest_checkpoint, loss_gradients,
 };

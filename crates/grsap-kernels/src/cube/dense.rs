@@ -6,10 +6,10 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::Dense;
 use super::low_rank::{self, Factor};
 use super::product::product;
-use super::{T, adamw, blocks, cross_entropy, dropout, scaled, sum_of_squares};
+use super::{T, adamw, blocks, cross_entropy, dropout, scaled, sums_of_squares};
 use crate::adamw::AdamWStep;
 use crate::linear::Dropout;
-use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight};
+use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight, Tensors};
 
 /// Logits that are in memory at once, where the device has buffers for so many.
 const MOST_LOGITS: usize = 1 << 28;
@@ -69,14 +69,12 @@ impl DenseOps for Cube {
         losses(hidden, weight, &targets, softcap, false).0
     }
 
-    fn adamw(parameter: T, exp_avg: T, exp_avg_sq: T, gradient: T, step: AdamWStep) -> (T, T, T) {
-        let [parameter, exp_avg, exp_avg_sq] =
-            adamw::launch([parameter, exp_avg, exp_avg_sq, gradient], &step);
-        (parameter, exp_avg, exp_avg_sq)
+    fn adamw(tensors: Tensors<Cube>, decays: Vec<f64>, step: AdamWStep) -> Tensors<Cube> {
+        Tensors(adamw::launch(tensors.0, &decays, &step))
     }
 
-    fn add_sum_of_squares(sums: T, x: T, place: usize) -> T {
-        sum_of_squares::launch(sums, x, place)
+    fn sums_of_squares(tensors: Tensors<Cube>) -> T {
+        sums_of_squares::launch(tensors.0)
     }
 }
 

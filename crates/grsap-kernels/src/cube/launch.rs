@@ -111,3 +111,12 @@ pub(super) fn indices(client: &Client, values: &[u32]) -> (cubecl::server::Handl
     let len = values.len();
     (client.create_from_slice(bytemuck::cast_slice(values)), len)
 }
+
+/// How many tensors a kernel serves at once that binds so many buffers for each: a device may have
+/// few, and every tensor makes the kernel longer.
+pub(super) fn together(client: &Client, buffers: usize) -> usize {
+    const MOST: usize = 16;
+    // One is left for other arguments, and one for shapes.
+    let bindings = client.properties().hardware.max_bindings as usize;
+    (bindings.saturating_sub(2) / buffers).clamp(1, MOST)
+}

@@ -28,7 +28,7 @@ mod rms_norm;
 mod rotary;
 mod row_sum;
 mod scaled;
-mod sum_of_squares;
+mod sums_of_squares;
 mod swiglu;
 
 #[cfg(feature = "cublas")]

@@ -10,6 +10,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, backend_extensio
 use burn::tensor::{DType, Tensor};
 
 use super::backward::backward;
+use super::tensors::Tensors;
 use crate::adamw::{AdamWState, AdamWStep};
 use crate::linear::{Dropout, LoraWeights};
 
@@ -59,21 +60,16 @@ pub(crate) trait DenseOps: Backend {
         softcap: Option<f32>,
     ) -> FloatTensor<Self>;
 
-    /// Not differentiable.
+    /// Parameter, both means and gradient of one after another, and their weight decays; the new
+    /// parameters and means likewise. Not differentiable.
     fn adamw(
-        parameter: FloatTensor<Self>,
-        exp_avg: FloatTensor<Self>,
-        exp_avg_sq: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
+        #[extension_type] tensors: Tensors<Self>,
+        weight_decays: Vec<f64>,
         step: AdamWStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> Tensors<Self>;
 
-    /// Writes the sum of the squares of `x` to an element of `sums`. Not differentiable.
-    fn add_sum_of_squares(
-        sums: FloatTensor<Self>,
-        x: FloatTensor<Self>,
-        place: usize,
-    ) -> FloatTensor<Self>;
+    /// Not differentiable.
+    fn sums_of_squares(#[extension_type] tensors: Tensors<Self>) -> FloatTensor<Self>;
 }
 
 /// What the backward passes need of the backend below the autodiff one.
@@ -161,27 +157,30 @@ pub(crate) fn dense_linear_cross_entropy(
     ))
 }
 
-pub(crate) fn adamw(state: AdamWState, gradient: Tensor<2>, step: &AdamWStep) -> AdamWState {
-    let (parameter, exp_avg, exp_avg_sq) = Dispatch::adamw(
-        state.parameter.into_dispatch(),
-        state.exp_avg.into_dispatch(),
-        state.exp_avg_sq.into_dispatch(),
-        gradient.into_dispatch(),
-        *step,
-    );
-    AdamWState {
-        parameter: Tensor::from_dispatch(parameter),
-        exp_avg: Tensor::from_dispatch(exp_avg),
-        exp_avg_sq: Tensor::from_dispatch(exp_avg_sq),
-    }
+pub(crate) fn adamw(
+    states: Vec<AdamWState>,
+    gradients: Vec<Tensor<2>>,
+    step: &AdamWStep,
+) -> Vec<AdamWState> {
+    let weight_decays: Vec<f64> = states.iter().map(|state| state.weight_decay).collect();
+    let tensors = states.into_iter().zip(gradients);
+    let tensors = tensors
+        .flat_map(|(state, gradient)| [state.parameter, state.exp_avg, state.exp_avg_sq, gradient]);
+    let new = Dispatch::adamw(Tensors::new(tensors), weight_decays.clone(), *step);
+    let mut new = new.0.into_iter().map(Tensor::from_dispatch);
+    let states = weight_decays.into_iter().map_while(|weight_decay| {
+        Some(AdamWState {
+            parameter: new.next()?,
+            exp_avg: new.next()?,
+            exp_avg_sq: new.next()?,
+            weight_decay,
+        })
+    });
+    states.collect()
 }
 
-pub(crate) fn add_sum_of_squares(sums: Tensor<1>, x: Tensor<2>, place: usize) -> Tensor<1> {
-    Tensor::from_dispatch(Dispatch::add_sum_of_squares(
-        sums.into_dispatch(),
-        x.into_dispatch(),
-        place,
-    ))
+pub(crate) fn sums_of_squares(tensors: Vec<Tensor<2>>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::sums_of_squares(Tensors::new(tensors)))
 }
 
 impl<B: Backend, C: CheckpointStrategy> DenseWeight<Autodiff<B, C>> {
@@ -319,33 +318,12 @@ impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
         }
     }
 
-    fn adamw(
-        parameter: FloatTensor<Self>,
-        exp_avg: FloatTensor<Self>,
-        exp_avg_sq: FloatTensor<Self>,
-        gradient: FloatTensor<Self>,
-        step: AdamWStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (parameter, exp_avg, exp_avg_sq) = B::adamw(
-            parameter.into_primitive(),
-            exp_avg.into_primitive(),
-            exp_avg_sq.into_primitive(),
-            gradient.into_primitive(),
-            step,
-        );
-        (
-            FloatTensor::<Self>::new(parameter),
-            FloatTensor::<Self>::new(exp_avg),
-            FloatTensor::<Self>::new(exp_avg_sq),
-        )
+    fn adamw(tensors: Tensors<Self>, weight_decays: Vec<f64>, step: AdamWStep) -> Tensors<Self> {
+        let new = B::adamw(tensors.inner(), weight_decays, step).0.into_iter();
+        Tensors(new.map(FloatTensor::<Self>::new).collect())
     }
 
-    fn add_sum_of_squares(
-        sums: FloatTensor<Self>,
-        x: FloatTensor<Self>,
-        place: usize,
-    ) -> FloatTensor<Self> {
-        let (sums, x) = (sums.into_primitive(), x.into_primitive());
-        FloatTensor::<Self>::new(B::add_sum_of_squares(sums, x, place))
+    fn sums_of_squares(tensors: Tensors<Self>) -> FloatTensor<Self> {
+        FloatTensor::<Self>::new(B::sums_of_squares(tensors.inner()))
     }
 }

@@ -6,12 +6,14 @@ mod backward;
 mod dense;
 mod fused;
 mod packed;
+#[cfg_attr(not(feature = "cube"), allow(dead_code))]
+mod tensors;
 
 #[cfg(feature = "cube")]
 pub(crate) use dense::{DenseBackward, DenseLoraState, DenseOps};
 pub(crate) use dense::{
-    DenseWeight, adamw, add_sum_of_squares, dense_linear, dense_linear_cross_entropy,
-    dense_lora_linear, widened,
+    DenseWeight, adamw, dense_linear, dense_linear_cross_entropy, dense_lora_linear,
+    sums_of_squares, widened,
 };
 #[cfg(any(feature = "flex", feature = "cube"))]
 pub(crate) use fused::{AttentionState, FusedBackward, FusedOps};
@@ -19,3 +21,5 @@ pub(crate) use fused::{attention, rms_norm, rotary, swiglu};
 #[cfg(feature = "flex")]
 pub(crate) use packed::{LoraState, PackedBackward, PackedOps};
 pub(crate) use packed::{linear, linear_cross_entropy, lora_linear, write_rows};
+#[cfg(feature = "cube")]
+pub(crate) use tensors::Tensors;

@@ -86,7 +86,8 @@ impl AdamW {
         &self.moments
     }
 
-    /// The parameters after one more step.
+    /// The parameters after one more step, on `gradient_scale` times the gradients (see
+    /// [`clip_coefficient`](super::clip_coefficient)).
     ///
     /// # Errors
     ///
@@ -96,37 +97,43 @@ impl AdamW {
         parameters: Vec<Tensor<2>>,
         gradients: Vec<Tensor<2>>,
         lr: f64,
+        gradient_scale: f64,
     ) -> Result<Vec<Tensor<2>>, TrainError> {
         self.check(&parameters)?;
         self.check(&gradients)?;
         self.num_steps += 1;
+        let step = AdamWStep {
+            betas: self.config.betas,
+            eps: self.config.eps,
+            lr,
+            gradient_scale,
+            step: self.num_steps,
+        };
         let decays = self.decays.iter().copied().chain(std::iter::repeat(true));
-        let moved = self.moments.iter_mut().zip(parameters).zip(gradients);
-        moved
-            .zip(decays)
-            .map(|(((moments, parameter), gradient), decays)| {
-                let step = AdamWStep {
-                    betas: self.config.betas,
-                    eps: self.config.eps,
-                    weight_decay: if decays {
-                        self.config.weight_decay
-                    } else {
-                        0.0
-                    },
-                    lr,
-                    step: self.num_steps,
+        let states = self.moments.iter().zip(parameters).zip(decays);
+        let states = states.map(|((moments, parameter), decays)| AdamWState {
+            parameter,
+            exp_avg: moments.exp_avg.clone(),
+            exp_avg_sq: moments.exp_avg_sq.clone(),
+            weight_decay: if decays {
+                self.config.weight_decay
+            } else {
+                0.0
+            },
+        });
+        let states = adamw(states.collect(), gradients, &step)?;
+        let (moments, parameters) = states
+            .into_iter()
+            .map(|state| {
+                let moments = Moments {
+                    exp_avg: state.exp_avg,
+                    exp_avg_sq: state.exp_avg_sq,
                 };
-                let state = AdamWState {
-                    parameter,
-                    exp_avg: moments.exp_avg.clone(),
-                    exp_avg_sq: moments.exp_avg_sq.clone(),
-                };
-                let moved = adamw(state, gradient, &step)?;
-                moments.exp_avg = moved.exp_avg;
-                moments.exp_avg_sq = moved.exp_avg_sq;
-                Ok(moved.parameter)
+                (moments, state.parameter)
             })
-            .collect()
+            .unzip();
+        self.moments = moments;
+        Ok(parameters)
     }
 
     fn check(&self, tensors: &[Tensor<2>]) -> Result<(), TrainError> {

@@ -30,7 +30,7 @@ mod trainer_config;
 pub use adamw::{AdamW, AdamWConfig};
 pub use callback::{BoxError, Callback};
 pub use checkpoint::{CheckpointError, latest_checkpoint};
-pub use clip::clip_grad_norm;
+pub use clip::{clip_coefficient, grad_norm};
 pub use error::TrainError;
 pub use full_fine_tuning::FullFineTuning;
 pub use gradients::{LossConfig, LossGradients, LossWeighting, loss_gradients};

@@ -11,7 +11,7 @@ use rand::Rng;
 use super::adamw::AdamW;
 use super::callback::Callback;
 use super::checkpoint::CheckpointDir;
-use super::clip::clip_grad_norm;
+use super::clip::{clip_coefficient, grad_norm};
 use super::data_order::DataOrder;
 use super::error::TrainError;
 use super::gradients::{LossGradients, Replica, shared_loss_gradients};
@@ -364,7 +364,7 @@ impl<T: Trainable> Trainer<T> {
             shared_loss_gradients(decoder, replicas, trainable, &micro_batches, loss, dropout);
         let mut gradients =
             gradients.map_err(|error| name_examples(error, step, &passes.concat()))?;
-        let grad_norm = clip_grad_norm(&mut gradients.gradients, self.config.max_grad_norm)?;
+        let grad_norm = grad_norm(&gradients.gradients)?;
         if !grad_norm.is_finite() {
             return Err(TrainError::NonFinite {
                 what: "gradient norm",
@@ -381,7 +381,8 @@ impl<T: Trainable> Trainer<T> {
         }
         let parameters = matrices(decoder, trainable);
         let taken = std::mem::take(&mut gradients.gradients);
-        let parameters = state.optimizer.step(parameters, taken, lr)?;
+        let scale = clip_coefficient(grad_norm, self.config.max_grad_norm);
+        let parameters = state.optimizer.step(parameters, taken, lr, scale)?;
         if let Some(decay) = self.config.ema_decay {
             state.average(&parameters, decay);
         }

@@ -363,7 +363,7 @@ fn adamw_follows_the_formula() {
     let (mut p, mut m, mut v) = (0.5_f64, 0.0, 0.0);
     for (t, g) in [0.3, -0.2, 0.05, 0.0].into_iter().enumerate() {
         let lr = 0.01 * (t + 1) as f64;
-        parameters = adamw.step(parameters, vec![tensor(g)], lr).unwrap();
+        parameters = adamw.step(parameters, vec![tensor(g)], lr, 1.0).unwrap();
         let g = f64::from(g);
         p -= lr * 0.1 * p;
         m = 0.8 * m + 0.2 * g;
@@ -375,7 +375,7 @@ fn adamw_follows_the_formula() {
         assert!((f64::from(got[0]) - p).abs() < 1e-6, "{got:?} {p}");
         assert_eq!(got[0], -got[1]);
     }
-    let error = adamw.step(parameters, vec![], 0.1).unwrap_err();
+    let error = adamw.step(parameters, vec![], 0.1, 1.0).unwrap_err();
     assert!(matches!(error, TrainError::Shapes { .. }));
     assert_eq!(adamw.num_steps(), 4);
 }
@@ -383,18 +383,28 @@ fn adamw_follows_the_formula() {
 #[test]
 fn clipping_scales_all_gradients_by_one_factor() {
     let device = Device::flex();
-    let gradients = || {
-        vec![
-            Tensor::<2>::from_floats([[3.0, 0.0]], &device),
-            Tensor::<2>::from_floats([[0.0], [4.0]], &device),
-        ]
+    let gradients = [
+        Tensor::<2>::from_floats([[3.0, 0.0]], &device),
+        Tensor::<2>::from_floats([[0.0], [4.0]], &device),
+    ];
+    let norm = grad_norm(&gradients).unwrap();
+    assert_eq!(norm, 5.0);
+    assert!((clip_coefficient(norm, Some(1.0)) - 0.2).abs() < 1e-6);
+    assert_eq!(clip_coefficient(norm, Some(6.0)), 1.0);
+    assert_eq!(clip_coefficient(norm, None), 1.0);
+    assert_eq!(grad_norm(&[]).unwrap(), 0.0);
+
+    // The optimiser multiplies by it before anything else.
+    let parameters = gradients.each_ref().map(|g| g.clone() * 0.5).to_vec();
+    let step = |gradients: Vec<Tensor<2>>, scale| {
+        let mut adamw = AdamW::new(AdamWConfig::default(), &parameters);
+        let parameters = adamw
+            .step(parameters.clone(), gradients, 0.1, scale)
+            .unwrap();
+        let moments = adamw.moments().iter();
+        let squares = moments.map(|m| m.exp_avg_sq.clone()).collect::<Vec<_>>();
+        (values(&parameters), values(&squares))
     };
-    let mut clipped = gradients();
-    assert_eq!(clip_grad_norm(&mut clipped, Some(1.0)).unwrap(), 5.0);
-    let got = values(&clipped);
-    assert!((got[0] - 0.6).abs() < 1e-6 && (got[3] - 0.8).abs() < 1e-6);
-    let mut kept = gradients();
-    assert_eq!(clip_grad_norm(&mut kept, Some(6.0)).unwrap(), 5.0);
-    assert_eq!(values(&kept), [3.0, 0.0, 0.0, 4.0]);
-    assert_eq!(clip_grad_norm(&mut [], Some(1.0)).unwrap(), 0.0);
+    let scaled = gradients.each_ref().map(|g| g.clone() * 0.2).to_vec();
+    assert_eq!(step(gradients.to_vec(), 0.2), step(scaled, 1.0));
 }
