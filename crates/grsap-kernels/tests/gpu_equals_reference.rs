@@ -27,21 +27,7 @@ fn gpu() -> Device {
 /// The types that the device has, with the errors that their roundings explain: of results, of
 /// gradients.
 fn dtypes() -> Vec<(DType, f32)> {
-    dtypes_with(1e-5)
-}
-
-/// The same where large products are Burn's: on cards with tensor cores those of f32 round their
-/// factors to 11 bits (TF32).
-fn dtypes_with_products() -> Vec<(DType, f32)> {
-    dtypes_with(if cfg!(feature = "cuda") { 2e-3 } else { 1e-5 })
-}
-
-fn dtypes_with(f32_error: f32) -> Vec<(DType, f32)> {
-    let types = [
-        (DType::F32, f32_error),
-        (DType::F16, 4e-3),
-        (DType::BF16, 3e-2),
-    ];
+    let types = [(DType::F32, 1e-5), (DType::F16, 4e-3), (DType::BF16, 3e-2)];
     let device = gpu();
     let types = types.into_iter();
     let types: Vec<_> = types.filter(|t| device.supports_dtype(t.0)).collect();
@@ -242,7 +228,7 @@ fn attention_with_a_shared_prefix() {
         random([50, 64], 32),
     ];
     compare_in(
-        dtypes_with_products(),
+        dtypes(),
         "attention with a shared prefix",
         &inputs,
         |t, _| {
@@ -267,7 +253,7 @@ fn attention_with_an_odd_head() {
         random([11, 20], 35),
     ];
     compare_in(
-        dtypes_with_products(),
+        dtypes(),
         "attention with an odd head",
         &inputs,
         |t, _| {
@@ -292,7 +278,7 @@ fn lora_layers() {
     ] {
         let weight = random([n, k], 1);
         compare_in(
-            dtypes_with_products(),
+            dtypes(),
             "linear",
             &[random([m, k], 2)],
             |t, dtype| linear(t[0].clone(), &FrozenWeight::dense(there(&weight, dtype))).unwrap(),
@@ -307,7 +293,7 @@ fn lora_layers() {
         ] {
             // The factors stay in f32.
             let (a, b) = (random([r, k], 4), random([n, r], 5));
-            for (dtype, tolerance) in dtypes_with_products() {
+            for (dtype, tolerance) in dtypes() {
                 let run = |x: Tensor<2>, a: Tensor<2>, b: Tensor<2>, on_gpu: bool| {
                     let [x, a, b] = [x, a, b].map(|t| t.autodiff().require_grad());
                     let lora = LoraWeights {
@@ -373,7 +359,7 @@ fn weights_in_few_bits() {
             );
 
             let targets: Vec<u32> = (0..m).map(|i| (i * 7919 % n) as u32).collect();
-            let tolerances = dtypes_with_products().into_iter();
+            let tolerances = dtypes().into_iter();
             let dtypes: Vec<_> = tolerances.filter(|(d, _)| *d == dtype).collect();
             let lora = |t: &Tensor<2>| {
                 let there = t.device().inner();
@@ -423,7 +409,7 @@ fn losses_of_chunks() {
             }
             // Gradients are sums over the classes: rounding grows with their number.
             let factor = if vocab > 10_000 { 5.0 } else { 1.0 };
-            let dtypes = dtypes_with_products().into_iter();
+            let dtypes = dtypes().into_iter();
             compare_in(
                 dtypes
                     .map(|(dtype, error)| (dtype, factor * error))

@@ -16,7 +16,7 @@ const NARROW: usize = 128;
 /// `lhs · rhs`, of matrices whose shapes fit. With the feature `cublas` large products of 16-bit
 /// numbers are cuBLASLt's. Other products of 16-bit numbers go through the tensor memory
 /// accelerator where there is one, in the ways that were fastest on an H200
-/// (`benches/RESULTS.md`); others as Burn's kernel library chooses without trial.
+/// (`benches/RESULTS.md`). Products of f32 are exact: tensor cores would round their factors to 11 bits.
 pub(super) fn product(lhs: CubeTensor, rhs: CubeTensor, dtype: DType) -> CubeTensor {
     let shape = [lhs.meta.shape()[0], rhs.meta.shape()[1]];
     let (client, device) = (lhs.client.clone(), lhs.device.clone());
@@ -25,14 +25,20 @@ pub(super) fn product(lhs: CubeTensor, rhs: CubeTensor, dtype: DType) -> CubeTen
     if super::cublas::product(&lhs, &rhs, &out) {
         return out;
     }
-    let through_accelerator = lhs.dtype.size() == 2
+    let is_short = lhs.dtype.size() == 2;
+    let through_accelerator = is_short
         && is_aligned(&lhs)
         && is_aligned(&rhs)
         && launch(&accelerated(&lhs, shape), &lhs, &rhs, &out).is_ok();
     if !through_accelerator {
+        let strategy = if is_short {
+            Strategy::Auto
+        } else {
+            multi_level::Strategy::SimpleUnit(BlueprintStrategy::default()).into()
+        };
         // The shapes fit, so the set-up finds a kernel: the plain one takes every shape.
         #[allow(clippy::expect_used)]
-        launch(&Strategy::Auto, &lhs, &rhs, &out).expect("shapes were checked");
+        launch(&strategy, &lhs, &rhs, &out).expect("shapes were checked");
     }
     out
 }

@@ -132,8 +132,12 @@ impl Projection {
     /// Adds the adapter's product to the weight and takes the adapter off.
     pub fn merge(&mut self) {
         if let Some(LoraFactors { a, b, scale }) = self.lora.take() {
-            let delta = b.inner_if_tracked().matmul(a.inner_if_tracked()) * scale;
-            self.weight = self.weight.replaced(self.weight.to_tensor() + delta);
+            let a = FrozenWeight::dense(a.inner_if_tracked().transpose());
+            // `set_lora` has checked the shapes.
+            if let Ok(delta) = linear(b.inner_if_tracked(), &a) {
+                let weight = self.weight.to_tensor() + delta * scale;
+                self.weight = self.weight.replaced(weight);
+            }
         }
     }
 
