@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Trains LoRA (r 16, alpha 32, all linear layers) with PEFT for some steps and prints tokens a second and peak memory.
+"""Trains LoRA (r 16, alpha 32, all linear layers) with PEFT for some steps, or all weights with torch, and prints tokens a second and peak memory.
 
-usage: train_peft.py MODEL.gguf [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--dtype f32|bf16]
+usage: train_peft.py MODEL.gguf [--full] [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--dtype f32|bf16]
 """
 
 import argparse
@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("gguf")
+    parser.add_argument("--full", action="store_true")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
@@ -33,8 +34,10 @@ def main():
     model = AutoModelForCausalLM.from_pretrained(path, gguf_file=name, dtype=dtype)
     if args.checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    config = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, bias="none", target_modules="all-linear", task_type="CAUSAL_LM")
-    adapted = get_peft_model(model, config)
+    adapted = model
+    if not args.full:
+        config = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, bias="none", target_modules="all-linear", task_type="CAUSAL_LM")
+        adapted = get_peft_model(model, config)
     adapted.train()
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-4)
     ids = torch.tensor([[(i * 7 + row * 13) % 90 + 5 for i in range(args.tokens)] for row in range(args.rows)])

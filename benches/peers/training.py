@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""LoRA steps of this library and of PEFT, in turn, a process for each: tokens a second and peak memory.
+"""LoRA steps of this library and of PEFT (with --full, steps of all weights), in turn, a process for each: tokens a second and peak memory.
 
-usage: training.py --gguf FILE [--runs 3] [--threads 2] [--shapes 8x128,...] [--dtypes f32,bf16,int8,nf4] [--no-checkpointing] [--ours PROGRAM]
+usage: training.py --gguf FILE [--runs 3] [--threads 2] [--shapes 8x128,...] [--dtypes f32,bf16,int8,nf4] [--no-checkpointing] [--full] [--ours PROGRAM]
 
 PEFT has no int8 and nf4 here.
 """
@@ -25,6 +25,7 @@ def main():
     parser.add_argument("--shapes", default="8x128")
     parser.add_argument("--dtypes", default="f32", help="of the base model")
     parser.add_argument("--no-checkpointing", action="store_true", help="leave out the runs with gradient checkpointing")
+    parser.add_argument("--full", action="store_true", help="train all weights, in f32")
     parser.add_argument("--ours", default=os.path.join(ROOT, "target/release/train"))
     args = parser.parse_args()
     peft = [sys.executable, os.path.join(HERE, "train_peft.py"), args.gguf]
@@ -33,7 +34,7 @@ def main():
     for run in range(args.runs):
         for shape in args.shapes.split(","):
             rows, tokens = shape.split("x")
-            size = ["--rows", rows, "--tokens", tokens]
+            size = ["--rows", rows, "--tokens", tokens] + ["--full"] * args.full
             programs = {}
             for flag in ([],) if args.no_checkpointing else ([], ["--checkpointing"]):
                 what = ", checkpointing" if flag else ""

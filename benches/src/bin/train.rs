@@ -1,14 +1,14 @@
-//! Trains LoRA on SmolLM2 for some steps and prints tokens a second, the arithmetic of the products
-//! with frozen weights in that time (four operations a weight and token: forwards and backwards), and
+//! Trains LoRA, or all weights, on SmolLM2 for some steps and prints tokens a second, the arithmetic of the
+//! products with weights in that time (four operations a frozen weight and token, six where it is trained), and
 //! the most memory that was resident, as one line of JSON. `benches/peers/training.py` runs it in turn with PEFT.
 //!
-//!     train FILE-or-DIR [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--format f32|bf16|int8|nf4]
+//!     train FILE-or-DIR [--full] [--rows 8] [--tokens 128] [--steps 3] [--checkpointing] [--format f32|bf16|int8|nf4]
 
 #![allow(clippy::print_stdout)] // that is what it is for
 
 use std::ops::ControlFlow;
 
-use grsap_replay::lora::{BoxError, SftExample, StepReport};
+use grsap_replay::lora::{BoxError, FullFineTuning, SftExample, StepReport};
 use grsap_replay::model::WeightFormat;
 use grsap_replay::prelude::*;
 
@@ -49,21 +49,29 @@ fn main() -> Result<(), Error> {
         gradient_checkpointing: args.iter().any(|arg| arg == "--checkpointing"),
         ..TrainerConfig::default()
     };
-    let lora = LoraConfig {
-        lora_dropout: 0.0,
-        ..LoraConfig::default()
-    };
-    let trainer = Trainer::new(config, lora)?;
-    attach(model.decoder_mut(), trainer.lora(), 0)?;
     let mut seconds = Seconds::default();
-    trainer.train(model.decoder_mut(), &examples, &mut [&mut seconds])?;
+    let is_full = args.iter().any(|arg| arg == "--full");
+    if is_full {
+        let trainer = Trainer::new(config, FullFineTuning::default())?;
+        trainer.train(model.decoder_mut(), &examples, &mut [&mut seconds])?;
+    } else {
+        let lora = LoraConfig {
+            lora_dropout: 0.0,
+            ..LoraConfig::default()
+        };
+        let trainer = Trainer::new(config, lora)?;
+        attach(model.decoder_mut(), trainer.lora(), 0)?;
+        trainer.train(model.decoder_mut(), &examples, &mut [&mut seconds])?;
+    }
     let mut times: Vec<f64> = seconds.0.into_iter().skip(1).collect();
     times.sort_by(f64::total_cmp);
     let median = times.get(times.len() / 2).ok_or("no steps")?;
     let rate = (rows * tokens) as f64 / median;
+    let operations = grsap_benches::operations_per_token(model.decoder());
+    let operations = operations * if is_full { 1.5 } else { 1.0 };
     println!(
         r#"{{"tokens_per_second": {rate:.1}, "gflops": {:.1}, "peak_mib": {:.1}}}"#,
-        1e-9 * grsap_benches::operations_per_token(model.decoder()) * rate,
+        1e-9 * operations * rate,
         grsap_benches::memory_mib("VmHWM")?
     );
     Ok(())

@@ -11,8 +11,9 @@ use crate::weight::FrozenWeight;
 ///
 /// # Shapes
 ///
-/// `hidden` is `[n, width]`, `weight` is `[vocab, width]` and frozen, `targets` has n ids below
-/// vocab; the result is `[n]`, in `f32`. With `softcap` c, a logit x becomes `c * tanh(x / c)`.
+/// `hidden` is `[n, width]`, `weight` is `[vocab, width]`, `targets` has n ids below vocab; the result
+/// is `[n]`, in `f32`. With `softcap` c, a logit x becomes `c * tanh(x / c)`. A weight that is trained
+/// needs the logits of all rows for its gradient: give it some rows at a time.
 ///
 /// # Errors
 ///
@@ -48,8 +49,17 @@ pub fn linear_cross_entropy(
         let targets = targets.to_vec();
         return Ok(ops::linear_cross_entropy(hidden, packed, targets, softcap));
     }
-    Ok(match weight.dense_for(&hidden) {
-        Some(weight) => ops::dense_linear_cross_entropy(hidden, weight, targets.to_vec(), softcap),
+    if let Some(dense) = weight.dense_for(&hidden) {
+        let targets = targets.to_vec();
+        return Ok(ops::dense_linear_cross_entropy(
+            hidden, dense, targets, softcap,
+        ));
+    }
+    Ok(match weight.trained_for(&hidden) {
+        Some(weight) => {
+            let logits = ops::trained_linear(hidden, weight);
+            ops::nll(logits, targets.to_vec(), softcap)
+        }
         None => reference(hidden, weight.dense_or_unpacked(), targets, softcap),
     })
 }

@@ -20,8 +20,11 @@ pub fn linear(x: Tensor<2>, weight: &FrozenWeight) -> Result<Tensor<2>, KernelEr
     if let Some(packed) = weight.packed_for(&x) {
         return Ok(ops::linear(x, packed));
     }
-    Ok(match weight.dense_for(&x) {
-        Some(weight) => ops::dense_linear(x, weight),
+    if let Some(dense) = weight.dense_for(&x) {
+        return Ok(ops::dense_linear(x, dense));
+    }
+    Ok(match weight.trained_for(&x) {
+        Some(weight) => ops::trained_linear(x, weight),
         None => reference(x, weight.dense_or_unpacked()),
     })
 }

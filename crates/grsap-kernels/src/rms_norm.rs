@@ -23,7 +23,9 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Result<Tensor<2>, 
         x.dims()[1],
         weight.dims()[0],
     )?;
-    if crate::has_fused(&x) && !weight.is_tracked() {
+    // The gradient by the weight is for f32.
+    let is_trained = weight.is_tracked();
+    if crate::has_fused(&x) && (!is_trained || x.dtype() == DType::F32) {
         return Ok(ops::rms_norm(x, weight.cast(DType::F32), eps));
     }
     Ok(reference(x, weight, eps))

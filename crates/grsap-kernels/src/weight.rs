@@ -213,7 +213,7 @@ impl FrozenWeight {
         Ok(Self::dense(tensor.cast(dtype)))
     }
 
-    /// A weight that stays the tensor that it is: every operation takes its reference.
+    /// A weight that stays the tensor that it is, and can be trained.
     pub fn dense(tensor: Tensor<2>) -> Self {
         Self(Form::Dense(Box::new(tensor)))
     }
@@ -383,6 +383,18 @@ impl FrozenWeight {
     pub(crate) fn packed_for(&self, x: &Tensor<2>) -> Option<PackedWeight> {
         match &self.0 {
             Form::Packed(packed) if crate::is_fused(x) => Some(packed.clone()),
+            _ => None,
+        }
+    }
+
+    /// What the operations with trained weights take, if they do with this input.
+    pub(crate) fn trained_for(&self, x: &Tensor<2>) -> Option<Tensor<2>> {
+        match &self.0 {
+            Form::Dense(tensor)
+                if [x.dtype(), tensor.dtype()] == [DType::F32; 2] && crate::has_fused(x) =>
+            {
+                Some(tensor.as_ref().clone())
+            }
             _ => None,
         }
     }

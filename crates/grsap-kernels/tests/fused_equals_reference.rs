@@ -117,6 +117,55 @@ fn linear_layers() {
     }
 }
 
+/// Weights that are trained: gradients by them too, and none by what is not tracked.
+#[test]
+fn trained_weights() {
+    let shapes = SHAPES.into_iter().chain([(200, 130, 90), (33, 700, 260)]);
+    for (m, k, n) in shapes {
+        let of = |weight: &Tensor<2>| FrozenWeight::dense(weight.clone());
+        let inputs = [random([m, k], 2), random([n, k], 1)];
+        compare(
+            "trained linear",
+            &inputs,
+            |t| linear(t[0].clone(), &of(&t[1])).unwrap(),
+            |t| reference::linear(t[0].clone(), t[1].clone()),
+        );
+        let alone = |weight: Tensor<2>, x: Tensor<2>| {
+            let (x, weight) = (x.autodiff(), weight.autodiff().require_grad());
+            let gradients = linear(x.clone(), &of(&weight)).unwrap().sum().backward();
+            assert!(x.grad(&gradients).is_none());
+            values(weight.grad(&gradients).unwrap())
+        };
+        let columns = values(inputs[0].clone().sum_dim(0).repeat_dim(0, n));
+        let got = alone(inputs[1].clone(), inputs[0].clone());
+        close("trained linear, weight alone", &got, &columns, 5e-6);
+
+        let targets: Vec<u32> = (0..m).map(|i| ((i * 31) % n) as u32).collect();
+        for softcap in [None, Some(2.5)] {
+            compare(
+                "trained head and loss",
+                &inputs,
+                |t| {
+                    let nll = linear_cross_entropy(t[0].clone(), &of(&t[1]), &targets, softcap);
+                    nll.unwrap().reshape([m, 1])
+                },
+                |t| {
+                    let (hidden, weight) = (t[0].clone(), t[1].clone());
+                    let nll = reference::linear_cross_entropy(hidden, weight, &targets, softcap);
+                    nll.reshape([m, 1])
+                },
+            );
+        }
+        let inputs = [random([m, k], 3), random([1, k], 4)];
+        compare(
+            "trained norm",
+            &inputs,
+            |t| rms_norm(t[0].clone(), t[1].clone().reshape([k]), 1e-5).unwrap(),
+            |t| reference::rms_norm(t[0].clone(), t[1].clone().reshape([k]), 1e-5),
+        );
+    }
+}
+
 /// Rounding aside, `bf16` is the same operation: on factors that are rounded already there is no
 /// difference, forward. Backward the gradient of the result is rounded too.
 #[test]

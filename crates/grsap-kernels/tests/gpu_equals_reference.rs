@@ -432,6 +432,46 @@ fn losses_of_chunks() {
     }
 }
 
+/// In f32, as weights that are trained are.
+#[test]
+fn trained_weights() {
+    let f32_alone = || dtypes().into_iter().filter(|t| t.0 == DType::F32);
+    let of = |weight: &Tensor<2>| FrozenWeight::dense(weight.clone());
+    for (m, k, n) in [(1, 8, 5), (3, 17, 33), (40, 96, 130), (130, 64, 1032)] {
+        let inputs = [random([m, k], 70), random([n, k], 71)];
+        compare_in(
+            f32_alone().collect(),
+            "trained linear",
+            &inputs,
+            |t, _| linear(t[0].clone(), &of(&t[1])).unwrap(),
+            |t, _| reference::linear(t[0].clone(), t[1].clone()),
+        );
+        let targets: Vec<u32> = (0..m).map(|i| (i * 31 % n) as u32).collect();
+        for softcap in [None, Some(2.5)] {
+            compare_in(
+                f32_alone().collect(),
+                "trained head and loss",
+                &inputs,
+                |t, _| {
+                    let nll = linear_cross_entropy(t[0].clone(), &of(&t[1]), &targets, softcap);
+                    nll.unwrap().reshape([m, 1])
+                },
+                |t, _| {
+                    let (x, w) = (t[0].clone(), t[1].clone());
+                    reference::linear_cross_entropy(x, w, &targets, softcap).reshape([m, 1])
+                },
+            );
+        }
+        compare_in(
+            f32_alone().collect(),
+            "trained rms_norm",
+            &[random([m, k], 72), random([1, k], 73)],
+            |t, _| rms_norm(t[0].clone(), t[1].clone().reshape([k]), 1e-5).unwrap(),
+            |t, _| reference::rms_norm(t[0].clone(), t[1].clone().reshape([k]), 1e-5),
+        );
+    }
+}
+
 /// More parameters than one kernel serves, of unequal shapes, and none.
 #[test]
 fn optimiser() {

@@ -265,15 +265,9 @@ fn all_weights_train_as_on_the_cpu() {
         });
         (report.losses, values.collect())
     };
-    // Products with weights that are trained are Burn's: of f32, on CUDA, with factors of 11 bits.
-    let tolerance = if cfg!(feature = "cuda") {
-        1e-2
-    } else {
-        TOLERANCE
-    };
     let cpu = run(&Device::flex(), WeightFormat::F32);
-    same(run(&gpu, WeightFormat::F32), &cpu, tolerance);
+    same(run(&gpu, WeightFormat::F32), &cpu, TOLERANCE);
     // From a base that is held in fewer bits.
     let cpu = run(&Device::flex(), WeightFormat::Int8);
-    same(run(&gpu, WeightFormat::Int8), &cpu, 10.0 * tolerance);
+    same(run(&gpu, WeightFormat::Int8), &cpu, 10.0 * TOLERANCE);
 }

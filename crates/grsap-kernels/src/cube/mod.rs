@@ -35,10 +35,13 @@ mod swiglu;
 pub use cublas::num_cublas_products;
 
 use burn::backend::Cube;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, FloatDType, Shape};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::{AttentionState, FusedBackward, FusedOps};
+use crate::ops::{AttentionState, FusedBackward, FusedOps, TrainedBackward, TrainedOps};
 use crate::segment::{AttentionShape, Segment};
+use product::product;
 
 type T = CubeTensor;
 
@@ -65,6 +68,14 @@ impl FusedBackward for Cube {
         rms_norm::backward(x, weight, dy, eps)
     }
 
+    fn rms_norm_weight_backward(x: T, dy: T, eps: f64) -> T {
+        let shape = x.meta.shape().clone();
+        let ones = Cube::float_ones(Shape::new([shape[1]]), &x.device, FloatDType::F32);
+        let normed = Cube::float_mul(rms_norm::forward(x, ones, eps), dy);
+        let sums = Cube::float_sum_dim(normed, 0);
+        Cube::float_reshape(sums, Shape::new([shape[1]]))
+    }
+
     fn swiglu_backward(gate: T, up: T, dy: T) -> [T; 2] {
         swiglu::backward(gate, up, dy)
     }
@@ -89,5 +100,29 @@ impl FusedBackward for Cube {
             segments,
         } = state;
         attention::backward([q, k, v], kept, dy, shape, &segments)
+    }
+}
+
+impl TrainedOps for Cube {
+    fn trained_linear(x: T, weight: T) -> T {
+        product(x, Cube::float_transpose(weight), DType::F32)
+    }
+
+    fn nll(logits: T, targets: Vec<u32>, softcap: Option<f32>) -> T {
+        cross_entropy::launch(logits, &targets, softcap, false).0
+    }
+}
+
+impl TrainedBackward for Cube {
+    fn by_input(dy: T, weight: T) -> T {
+        product(dy, weight, DType::F32)
+    }
+
+    fn by_weight(dy: T, x: T) -> T {
+        product(Cube::float_transpose(dy), x, DType::F32)
+    }
+
+    fn nll_with_grad(logits: T, targets: Vec<u32>, softcap: Option<f32>) -> (T, T) {
+        cross_entropy::launch(logits, &targets, softcap, true)
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn losses(
 ) -> Vec<f32> {
     let n = targets.len();
     let [vocab, width] = weight.shape();
-    let mut losses = vec![0.0; n];
+    let mut losses = Vec::with_capacity(n);
     if vocab == 0 {
         return losses;
     }
@@ -32,20 +32,31 @@ pub(super) fn losses(
         let span = first * width..(first + rows) * width;
         let logits = &mut logits[..rows * vocab];
         weight.forward_into(&hidden[span.clone()], rows, logits);
-        let with_grad = grad.is_some();
         let targets = &targets[first..first + rows];
-        let losses = &mut losses[first..first + rows];
-        let mut outputs: Vec<_> = logits.chunks_mut(vocab).zip(losses).collect();
-        team::run_parts(&mut outputs, 1, |index, outputs| {
-            for (logits, loss) in outputs {
-                **loss = row(logits, targets[index] as usize, softcap, with_grad);
-            }
-        });
+        losses.extend(of_logits(logits, vocab, targets, softcap, grad.is_some()));
         if let Some(grad) = grad.as_deref_mut() {
             weight.backward(logits, &mut grad[span], rows, Store::Overwrite);
         }
         first += rows;
     }
+    losses
+}
+
+/// The loss of each row of logits, which then hold the losses' gradients by them if asked for.
+pub(super) fn of_logits(
+    logits: &mut [f32],
+    vocab: usize,
+    targets: &[u32],
+    softcap: Option<f32>,
+    with_grad: bool,
+) -> Vec<f32> {
+    let mut losses = vec![0.0; targets.len()];
+    let mut outputs: Vec<_> = logits.chunks_mut(vocab.max(1)).zip(&mut losses).collect();
+    team::run_parts(&mut outputs, 1, |index, outputs| {
+        for (logits, loss) in outputs {
+            **loss = row(logits, targets[index] as usize, softcap, with_grad);
+        }
+    });
     losses
 }
 

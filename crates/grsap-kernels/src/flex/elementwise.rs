@@ -127,6 +127,46 @@ unsafe fn rms_norm_backward_body<S: Simd>(
     }
 }
 
+/// The gradient by the weight: for each column, the sum of the normed inputs times `dy`.
+pub(super) fn rms_norm_weight_backward(x: &[f32], dy: &[f32], width: usize, eps: f32) -> Vec<f32> {
+    let mut sum = vec![0.0; width];
+    if width == 0 {
+        return sum;
+    }
+    let block = rows_per_task(width) * width;
+    assert!(x.len() == dy.len() && x.len().is_multiple_of(width));
+    // A sum for each block, whatever the number of threads.
+    let mut sums = vec![0.0; x.len().div_ceil(block) * width];
+    run_parts(&mut sums, width, |index, sums| {
+        let [x, dy] = [x, dy].map(|values| part(values, index, block));
+        add_rms_norm_weight_gradient(x, dy, eps, sums);
+    });
+    for part in sums.chunks_exact(width) {
+        for (sum, part) in sum.iter_mut().zip(part) {
+            *sum += part;
+        }
+    }
+    sum
+}
+
+simd_fn! {
+    fn add_rms_norm_weight_gradient(x: &[f32], dy: &[f32], eps: f32, sums: &mut [f32])
+        = rms_norm_weight_body
+}
+
+#[inline(always)]
+unsafe fn rms_norm_weight_body<S: Simd>(x: &[f32], dy: &[f32], eps: f32, sums: &mut [f32]) {
+    let width = sums.len();
+    for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+        // SAFETY: both pointers are to `width` floats.
+        let square = unsafe { dot::<S>(x.as_ptr(), x.as_ptr(), width) };
+        let factor = 1.0 / (square / width as f32 + eps).sqrt();
+        for (sum, (x, dy)) in sums.iter_mut().zip(x.iter().zip(dy)) {
+            *sum += x * factor * dy;
+        }
+    }
+}
+
 /// The sum of `x * dy * weight`.
 #[inline(always)]
 fn along(x: &[f32], dy: &[f32], weight: &[f32]) -> f32 {

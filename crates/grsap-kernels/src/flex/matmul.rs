@@ -142,13 +142,30 @@ unsafe fn nn_at(
 
 /// `a[rows, cols]` as `[cols, rows]`.
 pub(super) fn transposed(a: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    /// Numbers of a cache line: a square of these lines is read and written whole.
+    const SQUARE: usize = 16;
+    assert_eq!(a.len(), rows * cols);
     let mut out = vec![0.0; a.len()];
-    if cols > 0 {
-        for (r, row) in a.chunks_exact(cols).enumerate() {
-            for (c, &value) in row.iter().enumerate() {
-                out[c * rows + r] = value;
+    if a.is_empty() {
+        return out;
+    }
+    let strips = out.chunks_mut(SQUARE * rows);
+    let mut strips: Vec<_> = strips.enumerate().collect();
+    let turn = |(strip, out): &mut (usize, &mut [f32])| {
+        let first = *strip * SQUARE;
+        for r0 in (0..rows).step_by(SQUARE) {
+            let r1 = (r0 + SQUARE).min(rows);
+            for (c, out) in out.chunks_exact_mut(rows).enumerate() {
+                for (r, to) in (r0..r1).zip(&mut out[r0..r1]) {
+                    *to = a[r * cols + first + c];
+                }
             }
         }
+    };
+    if a.len() < 100_000 {
+        strips.iter_mut().for_each(turn);
+    } else {
+        team::run_parts(&mut strips, 1, |_, strips| strips.iter_mut().for_each(turn));
     }
     out
 }

@@ -22,7 +22,10 @@ pub(crate) use packed::PackedWeight;
 pub(crate) use softmax_weights::softmax_weights;
 
 use crate::linear::Dropout;
-use crate::ops::{AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps};
+use crate::ops::{
+    AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps, TrainedBackward,
+    TrainedOps,
+};
 use crate::segment::{AttentionShape, Segment};
 
 type T = FloatTensor<Flex>;
@@ -155,6 +158,13 @@ impl FusedBackward for Flex {
         tensor(dx, [rows, width])
     }
 
+    fn rms_norm_weight_backward(x: T, dy: T, eps: f64) -> T {
+        let (x, dy) = (Dense::new(x), Dense::new(dy));
+        let width = x.dims().1;
+        let dweight = elementwise::rms_norm_weight_backward(x.data(), dy.data(), width, eps as f32);
+        tensor(dweight, [width])
+    }
+
     fn swiglu_backward(gate: T, up: T, dy: T) -> [T; 2] {
         let (gate, up, dy) = (Dense::new(gate), Dense::new(up), Dense::new(dy));
         let (rows, width) = gate.dims();
@@ -263,4 +273,47 @@ impl PackedBackward for Flex {
         let loss = cross_entropy::losses(h, &weight, &targets, softcap, into);
         (tensor(loss, [n]), tensor(grad, [n, width]))
     }
+}
+
+impl TrainedOps for Flex {
+    fn trained_linear(x: T, weight: T) -> T {
+        let (x, weight) = (Dense::new(x), Dense::new(weight));
+        let ((m, k), (n, _)) = (x.dims(), weight.dims());
+        // The rows of the transpose are long, which the product likes.
+        let transposed = matmul::transposed(weight.data(), n, k);
+        tensor(nn(x.data(), &transposed, (m, n, k), 1.0), [m, n])
+    }
+
+    fn nll(logits: T, targets: Vec<u32>, softcap: Option<f32>) -> T {
+        nll(logits, &targets, softcap, false).0
+    }
+}
+
+impl TrainedBackward for Flex {
+    fn by_input(dy: T, weight: T) -> T {
+        let (dy, weight) = (Dense::new(dy), Dense::new(weight));
+        let ((m, n), (_, k)) = (dy.dims(), weight.dims());
+        tensor(nn(dy.data(), weight.data(), (m, k, n), 1.0), [m, k])
+    }
+
+    fn by_weight(dy: T, x: T) -> T {
+        let (dy, x) = (Dense::new(dy), Dense::new(x));
+        let ((m, n), (_, k)) = (dy.dims(), x.dims());
+        tensor(tn(dy.data(), x.data(), (n, k, m)), [n, k])
+    }
+
+    fn nll_with_grad(logits: T, targets: Vec<u32>, softcap: Option<f32>) -> (T, T) {
+        nll(logits, &targets, softcap, true)
+    }
+}
+
+/// The losses, and the logits' memory, in which the gradient then is if asked for.
+fn nll(logits: T, targets: &[u32], softcap: Option<f32>, with_grad: bool) -> (T, T) {
+    let mut logits = Dense::new(logits).0;
+    let vocab = logits.layout().shape()[1];
+    let start = logits.layout().start_offset();
+    // Copies first where the memory is shared.
+    let values = &mut logits.storage_mut::<f32>()[start..];
+    let losses = cross_entropy::of_logits(values, vocab, targets, softcap, with_grad);
+    (tensor(losses, [targets.len()]), logits)
 }

@@ -48,6 +48,13 @@ pub(crate) trait FusedBackward: FusedOps {
         eps: f64,
     ) -> FloatTensor<Self>;
 
+    /// The gradient by the weight, `[width]`.
+    fn rms_norm_weight_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
     fn swiglu_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
@@ -128,20 +135,35 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self> {
-        backward!(
-            FusedBackward,
-            RmsNorm,
-            1,
-            (FloatTensor<B>, FloatTensor<B>, f64),
-            |state, dy| {
-                let (x, weight, eps) = state;
-                [B::rms_norm_backward(x, weight, dy, eps)]
-            }
-        );
+        #[derive(Debug)]
+        struct RmsNorm;
 
-        let node = x.node();
+        impl<B: FusedBackward> Backward<B, 2> for RmsNorm {
+            type State = (FloatTensor<B>, FloatTensor<B>, f64);
+
+            fn backward(
+                self,
+                ops: Ops<Self::State, 2>,
+                grads: &mut Gradients,
+                _checkpointer: &mut Checkpointer,
+            ) {
+                let dy = grads.consume::<B>(&ops.node);
+                let (x, weight, eps) = ops.state;
+                let [of_x, of_weight] = ops.parents;
+                if let Some(node) = of_weight {
+                    let grad = B::rms_norm_weight_backward(x.clone(), dy.clone(), eps);
+                    grads.register::<B>(node.id, grad);
+                }
+                if let Some(node) = of_x {
+                    let grad = B::rms_norm_backward(x, weight, dy, eps);
+                    grads.register::<B>(node.id, grad);
+                }
+            }
+        }
+
+        let nodes = [x.node(), weight.node()];
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        match RmsNorm.prepare::<C>([node]).compute_bound().stateful() {
+        match RmsNorm.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let y = B::fused_rms_norm(x.clone(), weight.clone(), eps);
                 prep.finish((x, weight, eps), y)

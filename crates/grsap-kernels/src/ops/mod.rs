@@ -8,6 +8,7 @@ mod fused;
 mod packed;
 #[cfg_attr(not(feature = "cube"), allow(dead_code))]
 mod tensors;
+mod trained;
 
 #[cfg(feature = "cube")]
 pub(crate) use dense::{DenseBackward, DenseLoraState, DenseOps};
@@ -23,3 +24,6 @@ pub(crate) use packed::{LoraState, PackedBackward, PackedOps};
 pub(crate) use packed::{linear, linear_cross_entropy, lora_linear, write_rows};
 #[cfg(feature = "cube")]
 pub(crate) use tensors::Tensors;
+#[cfg(any(feature = "flex", feature = "cube"))]
+pub(crate) use trained::{TrainedBackward, TrainedOps};
+pub(crate) use trained::{nll, trained_linear};
