@@ -1,20 +1,24 @@
 //! Full fine-tuning against transformers: fifty steps of tiny models of every family, with
-//! accumulation, packed passes and gradient checkpointing. The fixtures and the script that made
-//! them are in `fixtures/full_tiny`.
+//! accumulation, packed passes and gradient checkpointing, and twenty of SmolLM2. The fixtures and
+//! the scripts that made them are in `fixtures/full_tiny` and `fixtures/full_smollm2`.
 
 // A failure here is the message.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "../../crates/grsap-replay/examples/support/assets.rs"]
+mod assets;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use grsap_lora::{
     BoxError, Callback, FullFineTuning, Resume, SftExample, StepReport, Trainer, TrainerConfig,
 };
 use grsap_model::{
-    Decoder, DecoderConfig, DecoderInput, SafetensorsFile, SaveConfig, TensorSource, WeightDtype,
-    WeightFormat,
+    ChatModel, Decoder, DecoderConfig, DecoderInput, SafetensorsFile, SaveConfig, TensorSource,
+    WeightDtype, WeightFormat,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -212,6 +216,118 @@ fn fifty_steps_of_every_family_are_those_of_transformers() {
         };
         println!("{}: worst loss off by {worst:.1e}{what}", run.name);
     }
+}
+
+#[derive(Deserialize)]
+struct LargeRun {
+    batch_size: usize,
+    lr: f64,
+    min_lr_rate: f64,
+    warmup_ratio: f64,
+    max_grad_norm: f64,
+    adamw: Adam,
+    steps: Vec<Step>,
+    cases: Vec<Change>,
+}
+
+/// How the run changed a tensor.
+#[derive(Deserialize)]
+struct Change {
+    name: String,
+    norm: f64,
+    /// Along the vector of the script's formula.
+    along: f64,
+}
+
+#[derive(Deserialize)]
+struct Cases {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    input_ids: Vec<u32>,
+    labels: Vec<i64>,
+}
+
+#[test]
+fn twenty_steps_of_smollm2_are_those_of_transformers() {
+    let run: LargeRun = json("../full_smollm2/trajectory.json");
+    let data: Cases = json("../lora_trajectory/trajectory.json");
+    let examples = data
+        .cases
+        .into_iter()
+        .take(run.steps.len() * run.batch_size);
+    let examples: Vec<SftExample> = examples
+        .map(|case| {
+            let targets = case.labels.iter().map(|&label| label >= 0).collect();
+            SftExample::new(case.input_ids, targets).unwrap()
+        })
+        .collect();
+    let assets = assets::Assets::open(None, Arc::new(())).unwrap();
+    let mut model = ChatModel::load(assets.smollm2().unwrap(), &Device::flex()).unwrap();
+    let decoder = model.decoder_mut();
+    let start = decoder.parameters();
+    let config = TrainerConfig {
+        learning_rate: run.lr,
+        warmup_ratio: run.warmup_ratio,
+        min_lr_rate: run.min_lr_rate,
+        weight_decay: run.adamw.weight_decay,
+        adam_beta1: run.adamw.betas.0,
+        adam_beta2: run.adamw.betas.1,
+        adam_epsilon: run.adamw.eps,
+        per_device_train_batch_size: run.batch_size,
+        max_grad_norm: Some(run.max_grad_norm),
+        shuffle: false,
+        ..TrainerConfig::default()
+    };
+    let mut steps = Steps::default();
+    Trainer::new(config, FullFineTuning::default())
+        .unwrap()
+        .train(decoder, &examples, &mut [&mut steps])
+        .unwrap();
+    assert_eq!(steps.0.len(), run.steps.len());
+    let mut worst = 0.0_f64;
+    for (got, expected) in steps.0.iter().zip(&run.steps) {
+        let name = format!("step {}", got.step);
+        close(got.lr, expected.lr, 1e-12, &name);
+        assert_eq!(got.num_target_tokens, expected.num_target_tokens, "{name}");
+        close(got.loss, expected.loss, 1e-3, &name);
+        let relative = got.grad_norm / expected.grad_norm;
+        close(
+            relative,
+            1.0,
+            1e-2,
+            &format!("{name}: norm of the gradient"),
+        );
+        worst = worst.max((got.loss - expected.loss).abs());
+    }
+    let end = decoder.parameters();
+    assert_eq!(end.len(), run.cases.len());
+    let (mut worst_norm, mut worst_along) = (0.0_f64, 0.0_f64);
+    for ((name, start), (_, end)) in start.into_iter().zip(end) {
+        let expected = run.cases.iter().find(|case| case.name == name).unwrap();
+        let values = |parameter: grsap_model::Parameter| {
+            let values = parameter.to_matrix().into_data();
+            values.try_into_vec::<f32>().unwrap()
+        };
+        let (mut squares, mut along) = (0.0, 0.0);
+        for (i, (start, end)) in values(start).into_iter().zip(values(end)).enumerate() {
+            let change = f64::from(end) - f64::from(start);
+            squares += change * change;
+            along += change * ((i * 40503 % 65536) as f64 / 32768.0 - 1.0);
+        }
+        worst_norm = worst_norm.max((squares.sqrt() / expected.norm - 1.0).abs());
+        // A random direction would be off by some 0.8 of this.
+        worst_along = worst_along.max((along - expected.along).abs() / expected.norm);
+    }
+    println!(
+        "worst loss off by {worst:.1e}; changes of tensors: {worst_norm:.1e} in length, {worst_along:.1e} along a direction"
+    );
+    assert!(
+        worst_norm <= 1e-2 && worst_along <= 1e-2,
+        "{worst_norm} {worst_along}"
+    );
 }
 
 /// The logits of a sequence.

@@ -52,8 +52,10 @@ impl AdamWState {
     }
 }
 
-/// One step of AdamW for all parameters. On a GPU one kernel serves many of them: adapters are
-/// hundreds of small tensors, where launches take longer than arithmetic.
+/// One step of AdamW for all parameters, in one pass over memory. On a GPU one kernel serves many of
+/// them: adapters are hundreds of small tensors, where launches take longer than arithmetic.
+///
+/// On the CPU the result of [`reference::adamw`](crate::reference::adamw), to the bit.
 ///
 /// # Shapes
 ///
@@ -81,7 +83,7 @@ pub fn adamw(
         }
     }
     let tensors = states.iter().flat_map(AdamWState::tensors);
-    if crate::are_on_one_gpu(tensors.chain(&gradients)) {
+    if crate::are_together(tensors.chain(&gradients)) {
         return Ok(ops::adamw(states, gradients, step));
     }
     let states = states.into_iter().zip(gradients);

@@ -100,13 +100,13 @@ fn is_gpu<const D: usize>(x: &Tensor<D>) -> bool {
     matches!(x.dtype(), DType::F32 | DType::F16 | DType::BF16) && has_kernels(&x.device())
 }
 
-/// Whether the GPU kernels of the optimiser, which are for f32, take these together.
-fn are_on_one_gpu<'a>(tensors: impl IntoIterator<Item = &'a Tensor<2>>) -> bool {
+/// Whether there is a version of the optimiser's operations, which are for f32, that takes these.
+fn are_together<'a>(tensors: impl IntoIterator<Item = &'a Tensor<2>>) -> bool {
     let mut tensors = tensors.into_iter().peekable();
     let Some(device) = tensors.peek().map(|first| first.device()) else {
         return false;
     };
-    has_kernels(&device) && tensors.all(|t| t.dtype() == DType::F32 && t.device() == device)
+    tensors.all(|t| t.dtype() == DType::F32 && has_fused(t) && t.device() == device)
 }
 
 /// Whether it is a GPU that there are kernels for.

@@ -9,7 +9,7 @@ pub fn sums_of_squares(tensors: &[Tensor<2>]) -> Option<Tensor<1>> {
     if tensors.is_empty() {
         return None;
     }
-    if crate::are_on_one_gpu(tensors) {
+    if crate::are_together(tensors) {
         return Some(ops::sums_of_squares(tensors.to_vec()));
     }
     let sums = tensors.iter().map(|t| (t.clone() * t.clone()).sum());

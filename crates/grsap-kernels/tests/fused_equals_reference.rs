@@ -7,8 +7,9 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::{
-    AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment, WeightFormat, attention, linear,
-    linear_cross_entropy, lora_linear, reference, rms_norm, rotary, swiglu, write_rows,
+    AdamWState, AdamWStep, AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment,
+    WeightFormat, adamw, attention, linear, linear_cross_entropy, lora_linear, reference, rms_norm,
+    rotary, sums_of_squares, swiglu, write_rows,
 };
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
@@ -163,6 +164,60 @@ fn trained_weights() {
             |t| rms_norm(t[0].clone(), t[1].clone().reshape([k]), 1e-5).unwrap(),
             |t| reference::rms_norm(t[0].clone(), t[1].clone().reshape([k]), 1e-5),
         );
+    }
+}
+
+/// To the bit, on tensors of several tasks too; what is held elsewhere stays as it is.
+#[test]
+fn optimiser() {
+    let shapes = [[1, 1], [33, 7], [16, 576], [70, 1000], [0, 4]];
+    for gradient_scale in [1.0, 0.3] {
+        let step = AdamWStep {
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            lr: 1e-2,
+            gradient_scale,
+            step: 3,
+        };
+        let states: Vec<_> = (0..)
+            .zip(shapes)
+            .map(|(seed, shape)| AdamWState {
+                parameter: random(shape, 10 * seed),
+                exp_avg: random(shape, 10 * seed + 1) * 0.1,
+                exp_avg_sq: random(shape, 10 * seed + 2).abs() * 0.01,
+                weight_decay: if seed == 1 { 0.0 } else { 0.1 },
+            })
+            .collect();
+        let gradients: Vec<Tensor<2>> = (0..)
+            .zip(shapes)
+            .map(|(seed, [rows, width])| random([width, rows], 10 * seed + 3).transpose())
+            .collect();
+        let before: Vec<_> = states
+            .iter()
+            .map(|s| values(s.parameter.clone() * 1.0))
+            .collect();
+        let got = adamw(states.clone(), gradients.clone(), &step).unwrap();
+        assert_eq!(got.len(), shapes.len());
+        for ((got, state), gradient) in got.into_iter().zip(states.clone()).zip(gradients.clone()) {
+            let want = reference::adamw(state, gradient, &step);
+            assert_eq!(values(got.parameter), values(want.parameter));
+            assert_eq!(values(got.exp_avg), values(want.exp_avg));
+            assert_eq!(values(got.exp_avg_sq), values(want.exp_avg_sq));
+            assert_eq!(got.weight_decay, want.weight_decay);
+        }
+        let after = states.iter().map(|s| values(s.parameter.clone()));
+        assert_eq!(after.collect::<Vec<_>>(), before);
+
+        let sums = values(sums_of_squares(&gradients).unwrap());
+        for (sum, gradient) in sums.into_iter().zip(&gradients) {
+            let squares = values(gradient.clone())
+                .into_iter()
+                .map(|g| f64::from(g).powi(2));
+            let want: f64 = squares.sum();
+            assert!((f64::from(sum) - want).abs() <= 1e-6 * want, "{sum} {want}");
+        }
+        let error = adamw(states, gradients[1..].to_vec(), &step).unwrap_err();
+        assert!(error.to_string().contains("gradients"), "{error}");
     }
 }
 

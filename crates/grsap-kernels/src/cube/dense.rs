@@ -6,10 +6,9 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::Dense;
 use super::low_rank::{self, Factor};
 use super::product::product;
-use super::{T, adamw, blocks, cross_entropy, dropout, scaled, sums_of_squares};
-use crate::adamw::AdamWStep;
+use super::{T, blocks, cross_entropy, dropout, scaled};
 use crate::linear::Dropout;
-use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight, Tensors};
+use crate::ops::{DenseBackward, DenseLoraState, DenseOps, DenseWeight};
 
 /// Logits that are in memory at once, where the device has buffers for so many.
 const MOST_LOGITS: usize = 1 << 28;
@@ -67,14 +66,6 @@ impl DenseOps for Cube {
         softcap: Option<f32>,
     ) -> T {
         losses(hidden, weight, &targets, softcap, false).0
-    }
-
-    fn adamw(tensors: Tensors<Cube>, decays: Vec<f64>, step: AdamWStep) -> Tensors<Cube> {
-        Tensors(adamw::launch(tensors.0, &decays, &step))
-    }
-
-    fn sums_of_squares(tensors: Tensors<Cube>) -> T {
-        sums_of_squares::launch(tensors.0)
     }
 }
 

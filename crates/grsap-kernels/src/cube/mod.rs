@@ -39,7 +39,10 @@ use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, FloatDType, Shape};
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::ops::{AttentionState, FusedBackward, FusedOps, TrainedBackward, TrainedOps};
+use crate::adamw::AdamWStep;
+use crate::ops::{
+    AttentionState, FusedBackward, FusedOps, OptimiserOps, Tensors, TrainedBackward, TrainedOps,
+};
 use crate::segment::{AttentionShape, Segment};
 use product::product;
 
@@ -124,5 +127,15 @@ impl TrainedBackward for Cube {
 
     fn nll_with_grad(logits: T, targets: Vec<u32>, softcap: Option<f32>) -> (T, T) {
         cross_entropy::launch(logits, &targets, softcap, true)
+    }
+}
+
+impl OptimiserOps for Cube {
+    fn adamw(tensors: Tensors<Cube>, decays: Vec<f64>, step: AdamWStep) -> Tensors<Cube> {
+        Tensors(adamw::launch(tensors.0, &decays, &step))
+    }
+
+    fn sums_of_squares(tensors: Tensors<Cube>) -> T {
+        sums_of_squares::launch(tensors.0)
     }
 }

@@ -8,6 +8,7 @@ mod attention_blocks;
 mod cross_entropy;
 mod elementwise;
 mod matmul;
+mod optimiser;
 mod packed;
 mod simd;
 mod softmax_weights;
@@ -21,10 +22,11 @@ use matmul::{Store, add_nn, nn, nt, tn};
 pub(crate) use packed::PackedWeight;
 pub(crate) use softmax_weights::softmax_weights;
 
+use crate::adamw::AdamWStep;
 use crate::linear::Dropout;
 use crate::ops::{
-    AttentionState, FusedBackward, FusedOps, LoraState, PackedBackward, PackedOps, TrainedBackward,
-    TrainedOps,
+    AttentionState, FusedBackward, FusedOps, LoraState, OptimiserOps, PackedBackward, PackedOps,
+    Tensors, TrainedBackward, TrainedOps,
 };
 use crate::segment::{AttentionShape, Segment};
 
@@ -316,4 +318,33 @@ fn nll(logits: T, targets: &[u32], softcap: Option<f32>, with_grad: bool) -> (T,
     let values = &mut logits.storage_mut::<f32>()[start..];
     let losses = cross_entropy::of_logits(values, vocab, targets, softcap, with_grad);
     (tensor(losses, [targets.len()]), logits)
+}
+
+impl OptimiserOps for Flex {
+    fn adamw(tensors: Tensors<Flex>, decays: Vec<f64>, step: AdamWStep) -> Tensors<Flex> {
+        let mut tensors = tensors.0.into_iter().map(|tensor| Dense::new(tensor).0);
+        let mut next = || tensors.next();
+        let parameters = decays.into_iter().map_while(|decay| {
+            Some(optimiser::Parameter {
+                values: next()?,
+                exp_avg: next()?,
+                exp_avg_sq: next()?,
+                gradient: next()?,
+                decay: step.decay(decay) as f32,
+            })
+        });
+        let parameters = optimiser::adamw(parameters.collect(), &step).into_iter();
+        Tensors(
+            parameters
+                .flat_map(|p| [p.values, p.exp_avg, p.exp_avg_sq])
+                .collect(),
+        )
+    }
+
+    fn sums_of_squares(tensors: Tensors<Flex>) -> T {
+        let tensors: Vec<Dense> = tensors.0.into_iter().map(Dense::new).collect();
+        let sums = optimiser::sums_of_squares(tensors.iter().map(Dense::data));
+        let len = sums.len();
+        tensor(sums, [len])
+    }
 }

@@ -1,4 +1,4 @@
-//! Operations with weights that are tensors, and of the optimiser: GPUs have them.
+//! Operations with frozen weights that are tensors: GPUs have them.
 
 use burn::backend::autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -10,8 +10,6 @@ use burn::backend::{Autodiff, Backend, Dispatch, ExtensionType, backend_extensio
 use burn::tensor::{DType, Tensor};
 
 use super::backward::backward;
-use super::tensors::Tensors;
-use crate::adamw::{AdamWState, AdamWStep};
 use crate::linear::{Dropout, LoraWeights};
 
 /// A frozen weight, `[out, in]`.
@@ -59,17 +57,6 @@ pub(crate) trait DenseOps: Backend {
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self>;
-
-    /// Parameter, both means and gradient of one after another, and their weight decays; the new
-    /// parameters and means likewise. Not differentiable.
-    fn adamw(
-        #[extension_type] tensors: Tensors<Self>,
-        weight_decays: Vec<f64>,
-        step: AdamWStep,
-    ) -> Tensors<Self>;
-
-    /// Not differentiable.
-    fn sums_of_squares(#[extension_type] tensors: Tensors<Self>) -> FloatTensor<Self>;
 }
 
 /// What the backward passes need of the backend below the autodiff one.
@@ -155,32 +142,6 @@ pub(crate) fn dense_linear_cross_entropy(
         targets,
         softcap,
     ))
-}
-
-pub(crate) fn adamw(
-    states: Vec<AdamWState>,
-    gradients: Vec<Tensor<2>>,
-    step: &AdamWStep,
-) -> Vec<AdamWState> {
-    let weight_decays: Vec<f64> = states.iter().map(|state| state.weight_decay).collect();
-    let tensors = states.into_iter().zip(gradients);
-    let tensors = tensors
-        .flat_map(|(state, gradient)| [state.parameter, state.exp_avg, state.exp_avg_sq, gradient]);
-    let new = Dispatch::adamw(Tensors::new(tensors), weight_decays.clone(), *step);
-    let mut new = new.0.into_iter().map(Tensor::from_dispatch);
-    let states = weight_decays.into_iter().map_while(|weight_decay| {
-        Some(AdamWState {
-            parameter: new.next()?,
-            exp_avg: new.next()?,
-            exp_avg_sq: new.next()?,
-            weight_decay,
-        })
-    });
-    states.collect()
-}
-
-pub(crate) fn sums_of_squares(tensors: Vec<Tensor<2>>) -> Tensor<1> {
-    Tensor::from_dispatch(Dispatch::sums_of_squares(Tensors::new(tensors)))
 }
 
 impl<B: Backend, C: CheckpointStrategy> DenseWeight<Autodiff<B, C>> {
@@ -316,14 +277,5 @@ impl<B: DenseBackward, C: CheckpointStrategy> DenseOps for Autodiff<B, C> {
                 prep.finish(loss)
             }
         }
-    }
-
-    fn adamw(tensors: Tensors<Self>, weight_decays: Vec<f64>, step: AdamWStep) -> Tensors<Self> {
-        let new = B::adamw(tensors.inner(), weight_decays, step).0.into_iter();
-        Tensors(new.map(FloatTensor::<Self>::new).collect())
-    }
-
-    fn sums_of_squares(tensors: Tensors<Self>) -> FloatTensor<Self> {
-        FloatTensor::<Self>::new(B::sums_of_squares(tensors.inner()))
     }
 }

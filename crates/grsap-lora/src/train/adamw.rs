@@ -110,11 +110,14 @@ impl AdamW {
             step: self.num_steps,
         };
         let decays = self.decays.iter().copied().chain(std::iter::repeat(true));
-        let states = self.moments.iter().zip(parameters).zip(decays);
+        // The optimiser's operations work in memory that nobody else holds. Shapes have been checked,
+        // so they give every state back.
+        let moments = std::mem::take(&mut self.moments).into_iter();
+        let states = moments.zip(parameters).zip(decays);
         let states = states.map(|((moments, parameter), decays)| AdamWState {
             parameter,
-            exp_avg: moments.exp_avg.clone(),
-            exp_avg_sq: moments.exp_avg_sq.clone(),
+            exp_avg: moments.exp_avg,
+            exp_avg_sq: moments.exp_avg_sq,
             weight_decay: if decays {
                 self.config.weight_decay
             } else {
