@@ -39,6 +39,7 @@ compile!(
     Guards: "guard.md",
     OverTraining: "over-training.md",
     Peft: "peft.md",
+    OwnChats: "own-chats.md",
     Report: "report.md",
     Resume: "resume.md",
     Synthesis: "synthesis.md",

@@ -5,7 +5,5 @@
 
 #[path = "../../crates/grsap-replay/examples/support/assets.rs"]
 mod assets;
-#[path = "../../crates/grsap-replay/examples/support/bars.rs"]
-mod bars;
 #[path = "../../crates/grsap-replay/examples/support/lab_data.rs"]
 mod lab_data;

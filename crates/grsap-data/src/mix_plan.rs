@@ -9,7 +9,8 @@ pub enum SizeControl {
     /// The number of rows in all: replay takes the place of task rows.
     #[default]
     Total,
-    /// The number of task rows: replay comes on top.
+    /// The number of task rows: replay comes on top, so that its share of all rows is less than the
+    /// ratio (716 of 7884 for a tenth of 7168).
     Downstream,
 }
 
@@ -32,7 +33,8 @@ impl MixPlan {
     ///
     /// # Errors
     ///
-    /// [`DataError::Config`] when `num_examples` is 0 or `ratio` is not in [0, 1].
+    /// [`DataError::Config`] when `num_examples` is 0, `ratio` is not in [0, 1], or is above 0 but too
+    /// small for a single row: replay that is asked for is not left out unnoticed.
     ///
     /// # Examples
     ///
@@ -57,6 +59,14 @@ impl MixPlan {
             return Err(config("ratio", "in [0, 1]", ratio));
         }
         let num_replay = (ratio * num_examples as f64) as usize;
+        if num_replay == 0 && ratio > 0.0 {
+            let expected = "0, or enough for one row of replay";
+            return Err(config(
+                "ratio",
+                expected,
+                format!("{ratio} of {num_examples}"),
+            ));
+        }
         Ok(Self::with_replay(num_examples, num_replay, size_control))
     }
 
@@ -143,7 +153,7 @@ mod tests {
             (10, 0.19, SizeControl::Total, (9, 1)),
             (10, 1.0, SizeControl::Total, (0, 10)),
             (10, 1.0, SizeControl::Downstream, (10, 10)),
-            (9, 0.1, SizeControl::Downstream, (9, 0)),
+            (11, 0.1, SizeControl::Downstream, (11, 1)),
             // 0.29 * 100 is just below 29 in floating point; so it is in the paper's int().
             (100, 0.29, SizeControl::Downstream, (100, 28)),
         ];
@@ -163,6 +173,11 @@ mod tests {
             );
         }
         assert!(MixPlan::new(0, 0.1, SizeControl::Total).is_err());
+        let error = MixPlan::new(9, 0.1, SizeControl::Downstream).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ratio must be 0, or enough for one row of replay, got 0.1 of 9"
+        );
         assert!(MixPlan::by_tokens(10, 1.0, 1.0, 1.0, SizeControl::Total).is_err());
         assert!(MixPlan::by_tokens(10, 0.0, 1.0, 0.1, SizeControl::Total).is_err());
         assert!(MixPlan::by_tokens(10, 1.0, f64::NAN, 0.1, SizeControl::Total).is_err());

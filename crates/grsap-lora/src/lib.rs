@@ -30,8 +30,8 @@ pub use adapter::{
 pub use example::{ExampleName, LossScope, SftConfig, SftEncoder, SftError, SftExample};
 pub use train::{
     AdamW, AdamWConfig, BestCheckpoint, BoxError, Callback, CheckpointError, Constant,
-    CosineWithMinLr, FullFineTuning, JsonlMetrics, KeepBest, Linear, LossConfig, LossGradients,
-    LossWeighting, LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport, TensorBoard,
-    TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_coefficient, grad_norm,
-    latest_checkpoint, loss_gradients,
+    CosineWithMinLr, FullFineTuning, HeldOutLoss, JsonlMetrics, KeepBest, Linear, LossConfig,
+    LossGradients, LossWeighting, LrSchedule, LrSchedulerType, Resume, ShowProgress, StepReport,
+    TensorBoard, TrainError, TrainReport, Trainable, Trainer, TrainerConfig, clip_coefficient,
+    grad_norm, latest_checkpoint, loss_gradients,
 };

@@ -1,15 +1,21 @@
 //! Lets a chat model answer one prompt.
 //!
 //! ```text
+//! cargo run --release --example generate -- --prompt "Name three rivers."
 //! cargo run --release --example generate -- --model MODEL.gguf --prompt "Name three rivers."
 //! ```
 
 #![allow(clippy::print_stdout)] // a program, not a library
 
+#[path = "support/assets.rs"]
+mod assets;
+
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use assets::Assets;
 use clap::Parser;
 use grsap_replay::core::FinishReason;
 use grsap_replay::prelude::*;
@@ -18,9 +24,10 @@ use serde_json::json;
 /// Lets a chat model answer one prompt.
 #[derive(Parser)]
 struct Args {
-    /// A GGUF file, or a directory in Hugging Face's layout.
+    /// A GGUF file, or a directory in Hugging Face's layout; without it SmolLM2-135M-Instruct, which is
+    /// fetched the first time.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// What the user says.
     #[arg(long)]
     prompt: String,
@@ -78,7 +85,11 @@ fn main() -> Result<()> {
         stop: args.stop,
         seed: args.seed,
     })?;
-    let model = ChatModel::load(&args.model, &device).context("cannot load the model")?;
+    let path = match args.model {
+        Some(path) => path,
+        None => Assets::open(None, Arc::new(Bars::new()))?.smollm2()?,
+    };
+    let model = ChatModel::load(&path, &device).context("cannot load the model")?;
 
     let system = args.system.map(Message::system);
     let messages = system.into_iter().chain([Message::user(args.prompt)]);

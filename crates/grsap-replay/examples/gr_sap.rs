@@ -18,8 +18,6 @@
 
 #[path = "support/assets.rs"]
 mod assets;
-#[path = "support/bars.rs"]
-mod bars;
 #[path = "support/evaluation.rs"]
 mod evaluation;
 #[path = "support/findings.rs"]
@@ -44,7 +42,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use assets::Assets;
-use bars::Bars;
 use evaluation::{Arm, Questions, answer, chats};
 use harm_judge::harm_judge;
 use lab_data::{LabData, PublicSets};

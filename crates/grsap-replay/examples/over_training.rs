@@ -13,8 +13,6 @@
 
 #[path = "support/assets.rs"]
 mod assets;
-#[path = "support/bars.rs"]
-mod bars;
 #[path = "support/lab_data.rs"]
 mod lab_data;
 
@@ -27,7 +25,6 @@ use grsap_replay::core::{ModelError, digest_hex};
 use grsap_replay::prelude::*;
 
 use assets::{Assets, WordProblems};
-use bars::Bars;
 use lab_data::{LabData, PublicSets};
 
 /// Fine-tunes a model and evaluates every checkpoint of the run.

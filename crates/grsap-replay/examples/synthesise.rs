@@ -12,8 +12,6 @@
 
 #[path = "support/assets.rs"]
 mod assets;
-#[path = "support/bars.rs"]
-mod bars;
 #[path = "support/harm_judge.rs"]
 mod harm_judge;
 #[path = "support/lab_data.rs"]
@@ -29,7 +27,6 @@ use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
 
 use assets::Assets;
-use bars::Bars;
 use harm_judge::harm_judge;
 use lab_data::{LabData, PublicSets};
 

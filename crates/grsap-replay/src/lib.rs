@@ -14,7 +14,7 @@
 //! | [`safety`] | judges, metrics with intervals, reports |
 //! | [`kernels`] | the fused tensor operations underneath |
 //!
-//! `examples/gr_sap.rs` is the whole experiment, readable in one sitting.
+//! `crates/grsap-replay/examples/gr_sap.rs` is the whole experiment, readable in one sitting.
 
 pub use grsap_core as core;
 pub use grsap_data as data;
@@ -24,4 +24,9 @@ pub use grsap_model as model;
 pub use grsap_safety as safety;
 pub use grsap_synth as synth;
 
+#[cfg(feature = "bars")]
+mod bars;
 pub mod prelude;
+
+#[cfg(feature = "bars")]
+pub use bars::Bars;

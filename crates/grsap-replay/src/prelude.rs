@@ -1,5 +1,7 @@
 //! What a program needs of all parts: `use grsap_replay::prelude::*`.
 
+#[cfg(feature = "bars")]
+pub use crate::Bars;
 pub use burn::tensor::Device;
 pub use grsap_core::{
     Completion, Embedder, Exchange, Generation, Generator, Guard, Message, Perplexity, Progress,
@@ -10,8 +12,9 @@ pub use grsap_data::{
     TaskFormat, TaskRow, Uniform, read_gsm8k, read_records, read_sentiment, split_held_out,
 };
 pub use grsap_lora::{
-    AdapterDtype, Callback, LoraConfig, LossScope, LossWeighting, Resume, SftConfig, SftEncoder,
-    SftExample, ShowProgress, Trainer, TrainerConfig, attach, load_adapter, merge, save_adapter,
+    AdapterDtype, Callback, FullFineTuning, HeldOutLoss, JsonlMetrics, KeepBest, LoraConfig,
+    LossScope, LossWeighting, Resume, SftConfig, SftEncoder, SftExample, ShowProgress, TensorBoard,
+    Trainer, TrainerConfig, attach, load_adapter, merge, save_adapter,
 };
 pub use grsap_model::{ChatModel, SentenceEncoder, TrainingTokens};
 pub use grsap_safety::{

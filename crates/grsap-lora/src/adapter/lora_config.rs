@@ -199,7 +199,9 @@ fn layer_of(name: &str) -> Option<usize> {
 }
 
 /// The last parts of all names, each once, in order.
-fn short_names<'a>(projections: impl Iterator<Item = (String, &'a Projection)>) -> Vec<String> {
+pub(super) fn short_names<'a>(
+    projections: impl Iterator<Item = (String, &'a Projection)>,
+) -> Vec<String> {
     let mut names = Vec::new();
     for (name, _) in projections {
         let short = name.rsplit('.').next().unwrap_or_default().to_owned();

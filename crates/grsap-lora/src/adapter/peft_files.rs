@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::AdapterError;
 use super::factors::{AdapterFactors, LORA_A, LORA_B, check_attached, peft_name, read};
-use super::lora_config::LoraConfig;
+use super::lora_config::{LoraConfig, TargetModules, short_names};
 use super::peft_config;
 
 pub(crate) const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -44,7 +44,12 @@ pub fn save_adapter(
     let dir = dir.as_ref();
     check_attached(decoder, config)?;
     let weights = factor_bytes(&AdapterFactors::of(decoder), dtype)?;
-    let json = peft_config::to_json(config, base_model, decoder.fan_in_fan_out());
+    // Names, as PEFT writes: not every loader knows what all linear layers are.
+    let mut named = config.clone();
+    if named.target_modules == TargetModules::AllLinear {
+        named.target_modules = TargetModules::Names(short_names(decoder.projections()));
+    }
+    let json = peft_config::to_json(&named, base_model, decoder.fan_in_fan_out());
     for (name, bytes) in [
         (ADAPTER_MODEL, weights),
         (ADAPTER_CONFIG, format!("{json:#}\n").into_bytes()),

@@ -46,15 +46,15 @@ impl<'a> SftEncoder<'a> {
         Self::new(template, model.tokenizer(), config)
     }
 
-    /// One example for each record. How many were cut to [`SftConfig::max_length`] is a warning in the
-    /// log.
+    /// One example for each record. Those that were cut to [`SftConfig::max_length`]
+    /// [say so](SftExample::is_cut); their number is also a warning in the log.
     ///
     /// # Errors
     ///
     /// The first record that cannot be encoded or has no target is named.
     pub fn encode(&self, records: &[Record]) -> Result<Vec<SftExample>, SftError> {
         let examples = records.iter().enumerate();
-        let examples = examples.map(|(index, record)| self.encode_or_cut(index, record));
+        let examples = examples.map(|(index, record)| self.encode_record(index, record));
         Ok(self.tell_of_cut(examples.collect::<Result<_, _>>()?))
     }
 
@@ -70,10 +70,19 @@ impl<'a> SftEncoder<'a> {
                 Origin::Task => "task",
                 Origin::Replay => REPLAY,
             };
-            let (example, is_cut) = self.encode_or_cut(index, record)?;
-            Ok((example.with_group(group), is_cut))
+            Ok(self.encode_record(index, record)?.with_group(group))
         });
         Ok(self.tell_of_cut(examples.collect::<Result<_, _>>()?))
+    }
+
+    /// It is worth knowing before a long run.
+    fn tell_of_cut(&self, examples: Vec<SftExample>) -> Vec<SftExample> {
+        let (all, max_length) = (examples.len(), self.config.max_length);
+        let num_cut = examples.iter().filter(|example| example.is_cut()).count();
+        if num_cut > 0 {
+            tracing::warn!(num_cut, all, max_length, "examples are cut to max_length");
+        }
+        examples
     }
 
     /// One record; `index` names it in errors.
@@ -82,21 +91,6 @@ impl<'a> SftEncoder<'a> {
     ///
     /// As [`encode`](Self::encode).
     pub fn encode_record(&self, index: usize, record: &Record) -> Result<SftExample, SftError> {
-        Ok(self.encode_or_cut(index, record)?.0)
-    }
-
-    /// What is cut has lost targets, or the end of a turn: worth knowing before a long run.
-    fn tell_of_cut(&self, examples: Vec<(SftExample, bool)>) -> Vec<SftExample> {
-        let (all, max_length) = (examples.len(), self.config.max_length);
-        let num_cut = examples.iter().filter(|(_, is_cut)| *is_cut).count();
-        if num_cut > 0 {
-            tracing::warn!(num_cut, all, max_length, "examples are cut to max_length");
-        }
-        examples.into_iter().map(|(example, _)| example).collect()
-    }
-
-    /// An example, and whether it is longer than it may be and was cut.
-    fn encode_or_cut(&self, index: usize, record: &Record) -> Result<(SftExample, bool), SftError> {
         let name = || {
             let id = record.id.clone();
             format!("example {}", ExampleName { index, id })
@@ -106,13 +100,11 @@ impl<'a> SftEncoder<'a> {
                 example: name(),
                 source,
             })?;
-        let is_cut = tokens.input_ids.len() > self.config.max_length;
         let example = self.cut(tokens, name)?;
-        let example = match &record.id {
+        Ok(match &record.id {
             Some(id) => example.with_id(id),
             None => example,
-        };
-        Ok((example, is_cut))
+        })
     }
 
     fn cut(
@@ -143,7 +135,9 @@ impl<'a> SftEncoder<'a> {
             Some(_) => {
                 input_ids.truncate(max_length);
                 is_target.truncate(max_length);
-                SftExample::new(input_ids, is_target)
+                let mut example = SftExample::new(input_ids, is_target)?;
+                example.is_cut = num_tokens > max_length;
+                Ok(example)
             }
         }
     }

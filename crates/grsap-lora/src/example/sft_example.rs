@@ -24,6 +24,7 @@ pub struct SftExample {
     is_target: Vec<bool>,
     id: Option<String>,
     group: Option<String>,
+    pub(super) is_cut: bool,
 }
 
 impl SftExample {
@@ -54,6 +55,7 @@ impl SftExample {
             is_target,
             id: None,
             group: None,
+            is_cut: false,
         })
     }
 
@@ -89,6 +91,12 @@ impl SftExample {
     /// The group, if it has one.
     pub fn group(&self) -> Option<&str> {
         self.group.as_deref()
+    }
+
+    /// Whether its end was cut off to fit [`SftConfig::max_length`](crate::SftConfig::max_length): it
+    /// has lost targets, or the end of a turn.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// How many tokens are targets.

@@ -27,7 +27,12 @@ const LOCK: &str = ".lock";
 #[non_exhaustive]
 pub enum CheckpointError {
     /// It was made by a run with another configuration, other data or another model.
-    #[error("{}: {field} is {saved} there and {current} in this run", dir.display())]
+    #[error(
+        "{}: {field} is {saved} there and {current} in this run; continue with what it was, or train \
+         into another directory{}",
+        dir.display(),
+        advice(field)
+    )]
     Mismatch {
         /// The checkpoint.
         dir: PathBuf,
@@ -54,6 +59,16 @@ pub enum CheckpointError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// A run was to begin where an earlier one has left checkpoints, which it would replace.
+    #[error(
+        "{} is of an earlier run: continue that run with `Resume::Latest`, or train into another \
+         directory",
+        checkpoint.display()
+    )]
+    Occupied {
+        /// The newest of them.
+        checkpoint: PathBuf,
     },
     /// Another run writes checkpoints there.
     #[error("{}: another run writes checkpoints into this directory", dir.display())]
@@ -155,6 +170,10 @@ impl CheckpointDir<'_> {
                 reason: e.to_string(),
             })?;
         write(&path, format!("{json}\n").as_bytes())?;
+        // The library that writes tensors makes files that nobody else may read.
+        let readable = fs::metadata(&path)
+            .and_then(|ordinary| fs::set_permissions(dir.join(OPTIMIZER), ordinary.permissions()));
+        readable.map_err(CheckpointError::io(&path))?;
 
         let target = self.dir_of(step);
         if target.exists() {
@@ -187,18 +206,18 @@ impl CheckpointDir<'_> {
         parameters.map(|(name, _)| name).collect()
     }
 
-    /// Puts the parameters of this run's newest checkpoint on the decoder, and gives the rest of its
-    /// state. Checkpoints of other runs are passed over, where there is one of this run; where there
-    /// are only others, the newest is the error.
+    /// Puts the parameters of the newest checkpoint on the decoder, and gives the rest of its state. One
+    /// of another run is an error.
     pub(super) fn resume(
         &self,
         decoder: &mut Decoder,
         config: AdamWConfig,
         has_average: bool,
     ) -> Result<Option<State>, TrainError> {
-        let Some((step, dir, state)) = self.newest_of_this_run()? else {
+        let Some((step, dir)) = latest_checkpoint(self.output_dir)? else {
             return Ok(None);
         };
+        let state = self.state_of(&dir)?;
         if state.global_step != step || state.totals.losses.len() != step {
             let reason = format!(
                 "global_step is {} with {} losses, expected {step}",
@@ -220,30 +239,31 @@ impl CheckpointDir<'_> {
         Ok(Some(state))
     }
 
-    /// Its step, its directory and its state. Without one, the newest of other runs is the error.
-    fn newest_of_this_run(
-        &self,
-    ) -> Result<Option<(usize, PathBuf, TrainerState)>, CheckpointError> {
-        let mut mismatch = None;
-        for (step, dir) in complete_checkpoints(self.output_dir)?.into_iter().rev() {
-            let path = dir.join(STATE);
-            let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-            let state: TrainerState =
-                serde_json::from_slice(&bytes).map_err(|e| CheckpointError::Invalid {
-                    path,
-                    reason: e.to_string(),
-                })?;
-            let Some((field, saved, current)) = state.run.difference(self.identity) else {
-                return Ok(Some((step, dir, state)));
-            };
-            mismatch.get_or_insert(CheckpointError::Mismatch {
-                dir,
+    fn state_of(&self, dir: &Path) -> Result<TrainerState, CheckpointError> {
+        let path = dir.join(STATE);
+        let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
+        let state: TrainerState =
+            serde_json::from_slice(&bytes).map_err(|e| CheckpointError::Invalid {
+                path,
+                reason: format!("{e}; without this directory a run continues from an older one"),
+            })?;
+        match state.run.difference(self.identity) {
+            None => Ok(state),
+            Some((field, saved, current)) => Err(CheckpointError::Mismatch {
+                dir: dir.to_owned(),
                 field,
                 saved,
                 current,
-            });
+            }),
         }
-        mismatch.map_or(Ok(None), Err)
+    }
+
+    /// That no checkpoints are there.
+    pub(super) fn must_be_free(&self) -> Result<(), CheckpointError> {
+        match checkpoints(self.output_dir)?.pop() {
+            Some((_, checkpoint)) => Err(CheckpointError::Occupied { checkpoint }),
+            None => Ok(()),
+        }
     }
 
     /// Deletes what killed runs left half-written.
@@ -279,8 +299,8 @@ impl CheckpointDir<'_> {
     }
 }
 
-/// The newest complete checkpoint in a directory, with its step. Directories that lack one of a
-/// checkpoint's files are passed over.
+/// The newest complete checkpoint in a directory, with its step, of whatever run. Directories that lack
+/// one of a checkpoint's files are passed over.
 ///
 /// # Errors
 ///
@@ -335,6 +355,14 @@ pub(super) fn copy_model(checkpoint: &Path, to: &Path) -> Result<(), CheckpointE
         }
     }
     Ok(())
+}
+
+/// What a field that was not set by hand comes from.
+fn advice(field: &str) -> &'static str {
+    match field {
+        "initial_parameters_sha256" => " (is `attach` given the seed that it had?)",
+        _ => "",
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {

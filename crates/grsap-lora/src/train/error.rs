@@ -45,7 +45,7 @@ pub enum TrainError {
     NonFinite {
         /// "loss", "divergence" or "gradient norm".
         what: &'static str,
-        /// The step, counted from 0.
+        /// The step, counted from 1 as in [`StepReport`](crate::StepReport); 0 outside a run.
         step: usize,
         /// The examples it comes from: those with such a loss, or all of the step's.
         examples: Vec<ExampleName>,
@@ -53,7 +53,7 @@ pub enum TrainError {
     /// A schedule gave a rate that cannot be.
     #[error("step {step}: the schedule gives the learning rate {lr}")]
     LearningRate {
-        /// The step, counted from 0.
+        /// The step, counted from 1.
         step: usize,
         /// The rate.
         lr: f64,

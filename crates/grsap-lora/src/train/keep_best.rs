@@ -26,8 +26,8 @@ pub struct BestCheckpoint {
 /// gets better.
 ///
 /// The adapter is in `best-<step>`, apart from the checkpoints, so that their number can be limited.
-/// What was measured is in `best.json`: a run that continues remembers it, and its patience; a run
-/// from the start forgets it.
+/// What was measured is in `best.json`: a run that continues remembers it, and its patience. A run from
+/// the start is refused where an earlier one has measured: its best adapter would be lost.
 ///
 /// # Examples
 ///
@@ -119,20 +119,31 @@ where
         Ok(())
     }
 
-    /// Deletes the adapters of all but the best one, and what a killed run left half-written.
-    fn delete_others(&self) -> Result<(), BoxError> {
-        let best = self.best_dir();
+    /// Deletes the adapters of these steps but the best one, and what a killed run left half-written.
+    /// Nothing else: not all in the directory need be this callback's.
+    fn delete_others(&self, steps: &[usize]) -> Result<(), BoxError> {
+        let best = self.best().map(|best| best.step);
+        for &step in steps.iter().filter(|step| Some(**step) != best) {
+            match fs::remove_dir_all(self.dir_of(step)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+        }
         for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy());
-            let name = name.unwrap_or_default();
-            let step = name.strip_prefix(PREFIX);
-            let is_kept = step.is_some_and(|step| step.parse::<usize>().is_ok());
-            if name.starts_with(HIDDEN_PREFIX) || (is_kept && Some(&path) != best.as_ref()) {
-                fs::remove_dir_all(&path)?;
+            let entry = entry?;
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(HIDDEN_PREFIX)
+            {
+                fs::remove_dir_all(entry.path())?;
             }
         }
         Ok(())
+    }
+
+    fn steps(&self) -> Vec<usize> {
+        self.measured.iter().map(|one| one.step).collect()
     }
 
     /// Checkpoints since the best one.
@@ -157,9 +168,18 @@ where
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e.into()),
         };
+        let steps = self.steps();
+        if first_step == 0 && !steps.is_empty() {
+            let dir = self.dir.display();
+            return Err(format!(
+                "{dir} has the best checkpoint of an earlier run: continue that one, or name another \
+                 directory"
+            )
+            .into());
+        }
         self.measured.retain(|one| one.step <= first_step);
         self.save_measured()?;
-        self.delete_others()
+        self.delete_others(&steps)
     }
 
     fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
@@ -170,12 +190,13 @@ where
             }
             tracing::info!(step, value, "measured a checkpoint");
             self.measured.push(BestCheckpoint { step, value });
-            // In this order a kill leaves an adapter too many, which the next start deletes.
+            // In this order a kill leaves an adapter too many. The run goes on from this checkpoint and
+            // measures it once more, or comes to it again.
             if self.num_worse() == 0 {
                 self.keep(step, dir)?;
             }
             self.save_measured()?;
-            self.delete_others()?;
+            self.delete_others(&self.steps())?;
         }
         Ok(match self.patience {
             Some(patience) if self.num_worse() >= patience => ControlFlow::Break(()),

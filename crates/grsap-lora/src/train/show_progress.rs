@@ -48,12 +48,13 @@ impl<P: Progress> Callback for ShowProgress<P> {
     }
 
     fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
-        self.progress.advance(1);
         self.num_tokens += report.num_tokens;
         self.seconds += report.seconds;
         let rate = self.num_tokens as f64 / self.seconds.max(f64::MIN_POSITIVE);
         let note = format!("loss {:.3}, {rate:.0} tokens/s", report.loss);
+        // First, so that whoever prints where it advances prints what belongs to this step.
         self.progress.note(&note);
+        self.progress.advance(1);
         Ok(ControlFlow::Continue(()))
     }
 

@@ -28,7 +28,7 @@ use crate::example::{ExampleName, REPLAY, SftExample};
 /// What to do with checkpoints of an earlier run in the output directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resume {
-    /// Begin at the first step; checkpoints of the same steps are replaced.
+    /// Begin at the first step. Where there are checkpoints that is an error, so that none is lost.
     #[default]
     Never,
     /// Continue after the newest one of the same run, if there is one: same settings, data and model.
@@ -193,9 +193,12 @@ impl<T: Trainable> Trainer<T> {
         let mut resumed = None;
         if let Some(checkpoints) = &checkpoints {
             checkpoints.clean()?;
-            if self.resume == Resume::Latest {
-                let has_average = config.ema_decay.is_some();
-                resumed = checkpoints.resume(decoder, config.adamw(), has_average)?;
+            match self.resume {
+                Resume::Never => checkpoints.must_be_free()?,
+                Resume::Latest => {
+                    let has_average = config.ema_decay.is_some();
+                    resumed = checkpoints.resume(decoder, config.adamw(), has_average)?;
+                }
             }
         }
         let mut state = resumed.unwrap_or_else(|| self.first_state(decoder));
@@ -368,7 +371,7 @@ impl<T: Trainable> Trainer<T> {
         if !grad_norm.is_finite() {
             return Err(TrainError::NonFinite {
                 what: "gradient norm",
-                step,
+                step: step + 1,
                 examples: batch
                     .iter()
                     .filter_map(|&index| Some(ExampleName::of(index, example(&index)?)))
@@ -377,7 +380,7 @@ impl<T: Trainable> Trainer<T> {
         }
         let lr = schedule.lr(step);
         if !lr.is_finite() || lr < 0.0 {
-            return Err(TrainError::LearningRate { step, lr });
+            return Err(TrainError::LearningRate { step: step + 1, lr });
         }
         let parameters = matrices(decoder, trainable);
         let taken = std::mem::take(&mut gradients.gradients);
@@ -407,7 +410,7 @@ fn name_examples(error: TrainError, step: usize, batch: &[usize]) -> TrainError 
     match error {
         TrainError::NonFinite { what, examples, .. } => TrainError::NonFinite {
             what,
-            step,
+            step: step + 1,
             examples: examples
                 .into_iter()
                 .filter_map(|name| {

@@ -64,9 +64,11 @@ pub struct TrainerConfig {
     pub max_tokens_per_pass: Option<usize>,
     /// Clip the norm of all gradients together; `None` for no limit.
     pub max_grad_norm: Option<f64>,
-    /// Train towards the running average of the weights: after every step it moves to them by one
-    /// less this, in [0, 1). It begins as what the run starts from. Checkpoints and the decoder at
-    /// the end of the run have the average. `None` for the weights themselves.
+    /// Keep a running average of what is trained (of each factor by itself): after every step
+    /// `average = ema_decay * average + (1 - ema_decay) * weights`, in [0, 1). It begins as what the run
+    /// starts from, which after n steps still has the share `ema_decay^n` of it: 0.99 is for several
+    /// hundred steps. Checkpoints and the decoder at the end of the run have the average. `None` for the
+    /// weights themselves.
     pub ema_decay: Option<f64>,
     /// Adds so many times the divergence of the model's predictions from those it started with,
     /// on examples of the group `replay`, of which there must be some. 0 for none.
@@ -175,7 +177,14 @@ impl TrainerConfig {
             if !range.contains(&value) {
                 return Err(TrainError::config(
                     field,
-                    format!("{value} is out of range"),
+                    match (*range.start(), *range.end()) {
+                        (0.0, f64::MAX) => format!("must be finite and at least 0, got {value}"),
+                        (low, f64::MAX) => {
+                            format!("must be finite and at least {low:e}, got {value}")
+                        }
+                        (low, 1.0) => format!("must be in [{low}, 1], got {value}"),
+                        (low, _) => format!("must be in [{low}, 1), got {value}"),
+                    },
                 ));
             }
         }

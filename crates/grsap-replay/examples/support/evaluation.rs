@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Scale;
 use super::assets::PromptRow;
-use super::bars::Bars;
 use super::lab_data::LabData;
 use super::task_data::TaskData;
 

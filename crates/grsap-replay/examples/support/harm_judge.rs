@@ -7,7 +7,6 @@ use anyhow::Result;
 use grsap_replay::prelude::*;
 
 use crate::assets::Assets;
-use crate::bars::Bars;
 use crate::lab_data::LabData;
 
 /// Fits the judge of harm on replies that people have labelled, and keeps it with its held-out

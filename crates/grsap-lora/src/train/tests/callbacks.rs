@@ -164,19 +164,69 @@ fn the_best_checkpoint_is_kept_and_a_run_that_gets_worse_ends() {
         adapter(&dir.path().join("checkpoint-12"))
     );
 
-    // A run from the start forgets it; infinity is an error.
-    let (report, best, _) = run([9.0, f64::INFINITY, 0.0, 0.0, 0.0, 0.0], Resume::Never, 2);
+    // A run from the start does not take its place.
+    std::fs::remove_dir_all(dir.path().join("checkpoint-12")).unwrap();
+    let (report, _, _) = run([0.0; 6], Resume::Never, 2);
+    let TrainError::Callback { step: 0, source } = report.unwrap_err() else {
+        panic!("not the callback's");
+    };
+    assert!(source.to_string().contains("an earlier run"), "{source}");
+    assert_eq!(names(), ["best-12", "best.json"]);
+}
+
+#[test]
+fn a_metric_must_be_finite_and_other_peoples_files_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let best_dir = dir.path().join("best");
+    std::fs::create_dir_all(best_dir.join("best-7")).unwrap();
+    std::fs::write(best_dir.join("best-7/notes.txt"), "mine").unwrap();
+    let trainer = Trainer::new(config(), lora()).unwrap();
+    let trainer = trainer.with_output_dir(dir.path());
+    let values = [9.0, f64::INFINITY, 0.0];
+    let metric = |step: usize, _: &Path| Ok(values[step / 2 - 1]);
+    let mut best = KeepBest::lowest(&best_dir, metric);
+    let mut decoder = adapted_decoder(&lora());
+    let report = trainer.train(&mut decoder, &random_examples(11), &mut [&mut best]);
     assert_eq!(
         report.unwrap_err().to_string(),
         "a callback failed at step 4"
     );
-    assert_eq!(
-        best,
-        Some(BestCheckpoint {
-            step: 2,
-            value: 9.0
-        })
+    let expected = BestCheckpoint {
+        step: 2,
+        value: 9.0,
+    };
+    assert_eq!(best.best(), Some(expected));
+    let notes = std::fs::read_to_string(best_dir.join("best-7/notes.txt")).unwrap();
+    assert_eq!(notes, "mine");
+}
+
+/// Over all targets, of the adapter in a checkpoint; the decoder that is trained is left alone.
+#[test]
+fn the_held_out_loss_is_that_of_the_trainer() {
+    let dir = tempfile::tempdir().unwrap();
+    let held_out = random_examples(7);
+    let mut decoder = adapted_decoder(&lora());
+    let mut loss = HeldOutLoss::new(&decoder, held_out.clone()).unwrap();
+    let trainer = Trainer::new(config(), lora()).unwrap();
+    let trainer = trainer.with_output_dir(dir.path());
+    trainer
+        .train(&mut decoder, &random_examples(11), &mut [])
+        .unwrap();
+    let checkpoint = dir.path().join("checkpoint-6");
+    let got = loss.of(&checkpoint).unwrap();
+    let passes = [held_out.iter().collect::<Vec<_>>()];
+    let config = LossConfig::default();
+    let expected = loss_gradients(&mut decoder, &lora(), &passes, config, |_| None).unwrap();
+    assert!(
+        (got - expected.loss).abs() < 1e-5,
+        "{got} {}",
+        expected.loss
     );
+    assert!(loss.of(dir.path()).is_err());
+    assert!(matches!(
+        HeldOutLoss::new(&decoder, Vec::new()),
+        Err(TrainError::NoExamples)
+    ));
 }
 
 #[test]

@@ -269,44 +269,32 @@ fn weights_that_are_not_finite_make_no_checkpoint() {
     assert_eq!(checkpoint_names(dir.path()), ["checkpoint-3"]);
 }
 
+/// A run from the start would replace them.
 #[test]
-fn checkpoints_of_another_run_are_passed_over_where_there_is_one_of_this_run() {
+fn a_run_does_not_begin_where_there_are_checkpoints() {
     let dir = tempfile::tempdir().unwrap();
-    let other = TrainerConfig {
-        learning_rate: 2e-2,
-        ..config()
-    };
-    train(other, dir.path(), Resume::Never);
-    // A run in the same directory, killed after its first checkpoint.
-    struct StopAtTwo;
-    impl Callback for StopAtTwo {
-        fn on_checkpoint(&mut self, _: usize, _: &Path) -> Result<ControlFlow<()>, BoxError> {
-            Ok(ControlFlow::Break(()))
-        }
-    }
+    train(config(), dir.path(), Resume::Never);
+    let mut decoder = adapted_decoder(&lora());
+    let start = bits(&decoder);
     let trainer = Trainer::new(config(), lora()).unwrap();
     let trainer = trainer.with_output_dir(dir.path());
-    let mut decoder = adapted_decoder(&lora());
-    trainer
-        .train(&mut decoder, &random_examples(11), &mut [&mut StopAtTwo])
-        .unwrap();
-    struct From(usize);
-    impl Callback for From {
-        fn on_start(&mut self, first_step: usize, _: usize) -> Result<(), BoxError> {
-            self.0 = first_step;
-            Ok(())
-        }
-    }
-    let mut from = From(0);
-    let mut continued = adapted_decoder(&lora());
-    trainer
-        .with_resume(Resume::Latest)
-        .train(&mut continued, &random_examples(11), &mut [&mut from])
-        .unwrap();
-    assert_eq!(from.0, 2);
-    let whole_dir = tempfile::tempdir().unwrap();
-    let (whole, _) = train(config(), whole_dir.path(), Resume::Never);
-    assert_eq!(bits(&continued), bits(&whole));
+    let mut metrics = JsonlMetrics::new(dir.path().join("metrics.jsonl"));
+    std::fs::write(dir.path().join("metrics.jsonl"), "{\"step\": 1}\n").unwrap();
+    let before = checkpoint_names(dir.path());
+    let error = trainer
+        .train(&mut decoder, &random_examples(11), &mut [&mut metrics])
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("checkpoint-6 is of an earlier run")
+            && error.to_string().contains("Resume::Latest"),
+        "{error}"
+    );
+    assert_eq!(checkpoint_names(dir.path()), before);
+    assert_eq!(bits(&decoder), start);
+    let metrics = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics, "{\"step\": 1}\n");
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! How far the long steps are: bars on a terminal, a line now and then elsewhere.
-#![allow(dead_code)] // Each program that includes this module uses a part of it.
+#![allow(clippy::print_stderr)] // that is what it is for
 
 use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, PoisonError};
@@ -11,8 +10,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Between two lines about one task, where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
-/// A [`Progress`] for people, on stderr.
-pub(crate) struct Bars {
+/// A [`Progress`] for people, on stderr: a bar on a terminal, elsewhere a line every twenty seconds. Both
+/// say what is done, how long it took and what is left.
+///
+/// # Examples
+///
+/// ```
+/// use grsap_replay::prelude::*;
+///
+/// let bars = Bars::new();
+/// // Loss, tokens a second and the time that is left, while a trainer trains.
+/// let shown = ShowProgress::new(&bars, "fine-tune");
+/// ```
+pub struct Bars {
     as_lines: bool,
     task: Mutex<Option<Task>>,
 }
@@ -37,7 +47,7 @@ impl Default for Bars {
 
 impl Bars {
     /// Bars if stderr is a terminal, else lines.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             as_lines: !stderr().is_terminal(),
             task: Mutex::new(None),
@@ -45,7 +55,7 @@ impl Bars {
     }
 
     /// Prints `text` without tearing a bar.
-    pub(crate) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         match self.lock().as_ref().and_then(|task| task.bar.as_ref()) {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
