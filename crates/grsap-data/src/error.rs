@@ -25,6 +25,12 @@ pub enum DataError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// The file is one JSON array.
+    #[error("{}: a JSON array; expected are JSON lines, one object a line", path.display())]
+    NotLines {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line is not UTF-8.
     #[error("{}:{line}: the line is not UTF-8", path.display())]
     Utf8 {

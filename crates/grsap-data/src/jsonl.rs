@@ -59,10 +59,12 @@ pub(crate) fn read_numbered<T: DeserializeOwned>(
         if text.trim().is_empty() {
             continue;
         }
-        let row = serde_json::from_str(text).map_err(|source| DataError::Json {
-            path: path.into(),
-            line,
-            source,
+        let row = serde_json::from_str(text).map_err(|source| {
+            let path = path.into();
+            match rows.is_empty() && text.trim_start().starts_with('[') {
+                true => DataError::NotLines { path },
+                false => DataError::Json { path, line, source },
+            }
         })?;
         rows.push((line, row));
     }
@@ -136,6 +138,10 @@ mod tests {
         let error = read_jsonl::<serde_json::Value>(&path).unwrap_err();
         assert!(matches!(&error, DataError::Json { line: 3, .. }), "{error}");
         assert!(error.to_string().contains("rows.jsonl:3: "), "{error}");
+
+        let (_folder, path) = file(b"[\n{\"a\": 1}\n]\n");
+        let error = read_jsonl::<serde_json::Value>(&path).unwrap_err();
+        assert!(matches!(&error, DataError::NotLines { .. }), "{error}");
 
         let (_folder, path) = file(b"1\n\xff\n");
         let error = read_jsonl::<u32>(&path).unwrap_err();

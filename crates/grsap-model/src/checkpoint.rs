@@ -35,6 +35,14 @@ impl Checkpoint {
         if path.is_dir() {
             return Self::open_dir(path);
         }
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
+            let reason = "holds weights alone: give the directory that has its configuration and \
+                          tokenizer too";
+            return Err(LoadError::invalid(path, "file", reason));
+        }
         let file = Arc::new(GgufFile::open(path)?);
         Ok(Self {
             path: path.to_owned(),

@@ -120,7 +120,15 @@ impl SafetensorsFile {
         let bytes = MappedFile::open(&path)?;
         let invalid = |reason: &dyn std::fmt::Display| LoadError::invalid(&path, "header", reason);
         // Checks every offset against the length of the file.
-        let header = SafeTensors::deserialize(bytes.bytes()).map_err(|e| invalid(&e))?;
+        let header = SafeTensors::deserialize(bytes.bytes()).map_err(|e| {
+            let len = bytes.bytes().len() as u64;
+            match promised_len(bytes.bytes()) {
+                Some(promised) if len < promised => {
+                    invalid(&format!("the file ends after {len} of {promised} bytes"))
+                }
+                _ => invalid(&e),
+            }
+        })?;
         let base = bytes.bytes().as_ptr() as usize;
         for (name, view) in header.iter() {
             // The view borrows from the map, so that its start is an offset into the map.
@@ -194,6 +202,23 @@ fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]
         .zip(out)
         .with_min_len(1 << 15)
         .for_each(|(bytes, out)| *out = value(*bytes));
+}
+
+/// How long the file would be if all of its header and its tensors were there.
+fn promised_len(bytes: &[u8]) -> Option<u64> {
+    let header = u64::from_le_bytes(*bytes.first_chunk::<8>()?);
+    // Longer ones are refused, whatever follows.
+    if header > 100_000_000 {
+        return None;
+    }
+    let data = header + 8;
+    let Some(json) = bytes.get(8..usize::try_from(data).ok()?) else {
+        return Some(data);
+    };
+    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let ends = json.as_object()?.values();
+    let ends = ends.filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+    data.checked_add(ends.max().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -302,6 +327,13 @@ mod tests {
             std::fs::write(file.path(), &bytes[..len]).unwrap();
             let error = SafetensorsFile::open(file.path()).unwrap_err();
             assert!(matches!(error, LoadError::Invalid { .. }), "{len}: {error}");
+            if len >= 8 {
+                let message = error.to_string();
+                assert!(
+                    message.contains(&format!("ends after {len} of")),
+                    "{message}"
+                );
+            }
         }
         std::fs::write(file.path(), u64::MAX.to_le_bytes()).unwrap();
         assert!(SafetensorsFile::open(file.path()).is_err());

@@ -83,7 +83,7 @@ mod tests {
                 .ends_with("a.xml: its name must end in .jsonl, .json, .csv, .tsv or .parquet")
         );
         assert!(reason("a", "").contains("its name must end in"));
-        assert!(reason("a.jsonl", "[1]").contains("a.jsonl:1: "));
+        assert!(reason("a.jsonl", "[1]").contains("a.jsonl: a JSON array"));
         assert!(reason("a.json", "{\"q\": 1}").contains("a.json: "));
         assert!(reason("a.json", "[{\"q\": 1}, 2]").contains("a.json: "));
         let ragged = reason("a.csv", "q,n\n1\n");
