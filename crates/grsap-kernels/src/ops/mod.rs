@@ -1,8 +1,12 @@
 //! The seam to Burn's backends: what they must have, and the gradients.
 
+// Without the backends that they are for nobody implements them.
+#![cfg_attr(
+    not(all(feature = "flex", feature = "cube")),
+    allow(unused_variables, dead_code, unused_imports)
+)]
+
 mod backward;
-// Without a GPU backend nobody implements it.
-#[cfg_attr(not(feature = "cube"), allow(unused_variables, dead_code))]
 mod dense;
 mod fused;
 mod optimiser;

@@ -50,8 +50,8 @@ pub struct LossConfig<'a> {
     /// What weighs the same.
     pub weighting: LossWeighting,
     /// Keep only what stands between the layers, and compute each layer a second time when its
-    /// gradient is due: less memory for about a third more time. The numbers are the same; where
-    /// norms are trained, but for rounding.
+    /// gradient is due: less memory for about a third more time. The numbers are the same,
+    /// on the CPU to the bit.
     pub gradient_checkpointing: bool,
     /// A model, and the factor by which the divergence from its predictions on examples of the
     /// group `replay` enters the loss.

@@ -76,8 +76,7 @@ pub struct TrainerConfig {
     /// What weighs the same in a step's loss.
     pub loss_weighting: LossWeighting,
     /// Compute each layer a second time on the way back instead of keeping what it computed: less
-    /// memory for about a third more time. The result is the same; where norms are trained, but for
-    /// rounding.
+    /// memory for about a third more time. The result is the same, to the bit on the CPU.
     pub gradient_checkpointing: bool,
     /// Take the examples in a new order in each epoch.
     pub shuffle: bool,
