@@ -254,6 +254,10 @@ fn main() -> Result<()> {
     report.provenance = Some(findings::provenance(&args, &scale, &files)?);
     report.write(&args.out)?;
     println!("{}", report.to_table());
+    // A few prompts show little, whatever the table looks like.
+    if let Some(decision) = &report.decision {
+        println!("{decision}\n");
+    }
     println!(
         "written to {}/report.html, report.md, report.json, report.svg",
         args.out.display()

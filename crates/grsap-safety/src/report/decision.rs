@@ -39,6 +39,8 @@ impl Outcome {
 ///     reasons: vec![Reason::new(Outcome::Fail, "refusal: 40 of 100 prompts lost, 2 won")],
 /// });
 /// assert!(report.to_markdown().contains("**Fail.** The tuned model refuses less"));
+/// let lines = report.decision.map(|decision| decision.to_string()).unwrap_or_default();
+/// assert!(lines.ends_with("\n  fail: refusal: 40 of 100 prompts lost, 2 won"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +52,17 @@ pub struct Decision {
     /// What was looked at; what decided comes first.
     #[serde(default)]
     pub reasons: Vec<Reason>,
+}
+
+/// For a terminal: the outcome, the sentence, and a line for each reason.
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.outcome.as_str(), self.summary)?;
+        for reason in &self.reasons {
+            write!(f, "\n  {}: {}", reason.outcome.as_str(), reason.text)?;
+        }
+        Ok(())
+    }
 }
 
 /// One figure that a decision rests on.
