@@ -41,6 +41,17 @@ fn a_continued_run_is_bit_identical() {
     let whole_dir = tempfile::tempdir().unwrap();
     let (whole, whole_report) = train(config(), whole_dir.path(), Resume::Never);
     assert_eq!(whole_report.steps, 6);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let checkpoint = whole_dir.path().join("checkpoint-6");
+        let files = std::fs::read_dir(checkpoint).unwrap().map(|file| {
+            let file = file.unwrap();
+            file.metadata().unwrap().permissions().mode()
+        });
+        let modes: std::collections::BTreeSet<u32> = files.collect();
+        assert_eq!(modes.len(), 1, "others can read some files only: {modes:?}");
+    }
 
     let dir = tempfile::tempdir().unwrap();
     let mut decoder = adapted_decoder(&lora());

@@ -110,8 +110,15 @@ impl Fetcher {
 
     /// A file beside the finished ones, to be renamed when it is whole.
     pub(super) fn temp_file(&self) -> Result<NamedTempFile, AssetsError> {
-        tempfile::Builder::new()
-            .prefix(LEFTOVER)
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(LEFTOVER);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // Temporary files are private by default; this one becomes an ordinary file.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        builder
             .tempfile_in(&self.dir)
             .map_err(AssetsError::io(&self.dir))
     }
