@@ -39,17 +39,41 @@ struct Adam {
     weight_decay: f64,
 }
 
+/// What the scripts trained with.
 #[derive(Deserialize)]
-struct Trajectory {
-    micro_batches: usize,
-    micro_batch_size: usize,
+struct Settings {
     lr: f64,
     min_lr_rate: f64,
     warmup_ratio: f64,
     max_grad_norm: f64,
+    adamw: Adam,
+}
+
+impl Settings {
+    fn config(&self) -> TrainerConfig {
+        TrainerConfig {
+            learning_rate: self.lr,
+            warmup_ratio: self.warmup_ratio,
+            min_lr_rate: self.min_lr_rate,
+            weight_decay: self.adamw.weight_decay,
+            adam_beta1: self.adamw.betas.0,
+            adam_beta2: self.adamw.betas.1,
+            adam_epsilon: self.adamw.eps,
+            max_grad_norm: Some(self.max_grad_norm),
+            shuffle: false,
+            ..TrainerConfig::default()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Trajectory {
+    micro_batches: usize,
+    micro_batch_size: usize,
     kl_coef: f64,
     ema_decay: f64,
-    adamw: Adam,
+    #[serde(flatten)]
+    settings: Settings,
     runs: Vec<Run>,
 }
 
@@ -74,6 +98,7 @@ struct Step {
 
 #[derive(Deserialize)]
 struct Examples {
+    #[serde(alias = "cases")]
     examples: Vec<Example>,
 }
 
@@ -81,15 +106,19 @@ struct Examples {
 struct Example {
     input_ids: Vec<u32>,
     labels: Vec<i64>,
-    group: String,
+    #[serde(default)]
+    group: Option<String>,
 }
 
-fn examples() -> Vec<SftExample> {
-    let Examples { examples } = json("examples.json");
+fn examples(path: &str) -> Vec<SftExample> {
+    let Examples { examples } = json(path);
     let example = |example: Example| {
         let targets = example.labels.iter().map(|&label| label >= 0).collect();
         let made = SftExample::new(example.input_ids, targets).unwrap();
-        made.with_group(example.group)
+        match example.group {
+            Some(group) => made.with_group(group),
+            None => made,
+        }
     };
     examples.into_iter().map(example).collect()
 }
@@ -104,20 +133,11 @@ fn decoder(run: &Run) -> Decoder {
 impl Trajectory {
     fn config(&self, run: &Run) -> TrainerConfig {
         TrainerConfig {
-            learning_rate: self.lr,
-            warmup_ratio: self.warmup_ratio,
-            min_lr_rate: self.min_lr_rate,
-            weight_decay: self.adamw.weight_decay,
-            adam_beta1: self.adamw.betas.0,
-            adam_beta2: self.adamw.betas.1,
-            adam_epsilon: self.adamw.eps,
             per_device_train_batch_size: self.micro_batch_size,
             gradient_accumulation_steps: self.micro_batches,
-            max_grad_norm: Some(self.max_grad_norm),
             kl_coef: if run.with_kl { self.kl_coef } else { 0.0 },
             ema_decay: run.with_kl.then_some(self.ema_decay),
-            shuffle: false,
-            ..TrainerConfig::default()
+            ..self.settings.config()
         }
     }
 }
@@ -132,11 +152,11 @@ impl Callback for Steps {
     }
 }
 
-fn train(decoder: &mut Decoder, config: TrainerConfig) -> Vec<StepReport> {
+fn train(decoder: &mut Decoder, config: TrainerConfig, examples: &[SftExample]) -> Vec<StepReport> {
     let mut steps = Steps::default();
     Trainer::new(config, FullFineTuning::default())
         .unwrap()
-        .train(decoder, &examples(), &mut [&mut steps])
+        .train(decoder, examples, &mut [&mut steps])
         .unwrap();
     steps.0
 }
@@ -191,7 +211,11 @@ fn fifty_steps_of_every_family_are_those_of_transformers() {
     assert_eq!(trajectory.runs.len(), 9);
     for run in &trajectory.runs {
         let mut decoder = decoder(run);
-        let steps = train(&mut decoder, trajectory.config(run));
+        let steps = train(
+            &mut decoder,
+            trajectory.config(run),
+            &examples("examples.json"),
+        );
         assert_eq!(steps.len(), run.steps.len());
         let mut worst = 0.0_f64;
         for (got, expected) in steps.iter().zip(&run.steps) {
@@ -221,11 +245,8 @@ fn fifty_steps_of_every_family_are_those_of_transformers() {
 #[derive(Deserialize)]
 struct LargeRun {
     batch_size: usize,
-    lr: f64,
-    min_lr_rate: f64,
-    warmup_ratio: f64,
-    max_grad_norm: f64,
-    adamw: Adam,
+    #[serde(flatten)]
+    settings: Settings,
     steps: Vec<Step>,
     cases: Vec<Change>,
 }
@@ -239,56 +260,23 @@ struct Change {
     along: f64,
 }
 
-#[derive(Deserialize)]
-struct Cases {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    input_ids: Vec<u32>,
-    labels: Vec<i64>,
-}
-
 #[test]
 fn twenty_steps_of_smollm2_are_those_of_transformers() {
     let run: LargeRun = json("../full_smollm2/trajectory.json");
-    let data: Cases = json("../lora_trajectory/trajectory.json");
-    let examples = data
-        .cases
-        .into_iter()
-        .take(run.steps.len() * run.batch_size);
-    let examples: Vec<SftExample> = examples
-        .map(|case| {
-            let targets = case.labels.iter().map(|&label| label >= 0).collect();
-            SftExample::new(case.input_ids, targets).unwrap()
-        })
-        .collect();
+    let mut examples = examples("../lora_trajectory/trajectory.json");
+    examples.truncate(run.steps.len() * run.batch_size);
     let assets = assets::Assets::open(None, Arc::new(())).unwrap();
     let mut model = ChatModel::load(assets.smollm2().unwrap(), &Device::flex()).unwrap();
     let decoder = model.decoder_mut();
     let start = decoder.parameters();
     let config = TrainerConfig {
-        learning_rate: run.lr,
-        warmup_ratio: run.warmup_ratio,
-        min_lr_rate: run.min_lr_rate,
-        weight_decay: run.adamw.weight_decay,
-        adam_beta1: run.adamw.betas.0,
-        adam_beta2: run.adamw.betas.1,
-        adam_epsilon: run.adamw.eps,
         per_device_train_batch_size: run.batch_size,
-        max_grad_norm: Some(run.max_grad_norm),
-        shuffle: false,
-        ..TrainerConfig::default()
+        ..run.settings.config()
     };
-    let mut steps = Steps::default();
-    Trainer::new(config, FullFineTuning::default())
-        .unwrap()
-        .train(decoder, &examples, &mut [&mut steps])
-        .unwrap();
-    assert_eq!(steps.0.len(), run.steps.len());
+    let steps = train(decoder, config, &examples);
+    assert_eq!(steps.len(), run.steps.len());
     let mut worst = 0.0_f64;
-    for (got, expected) in steps.0.iter().zip(&run.steps) {
+    for (got, expected) in steps.iter().zip(&run.steps) {
         let name = format!("step {}", got.step);
         close(got.lr, expected.lr, 1e-12, &name);
         assert_eq!(got.num_target_tokens, expected.num_target_tokens, "{name}");
@@ -349,7 +337,7 @@ fn checkpointing_and_packed_passes_give_the_same_run() {
                 max_steps: Some(12),
                 ..config
             };
-            let losses = train(&mut decoder, config);
+            let losses = train(&mut decoder, config, &examples("examples.json"));
             (
                 losses.iter().map(|s| s.loss).collect::<Vec<f64>>(),
                 logits(&decoder),
@@ -422,7 +410,12 @@ fn a_checkpoint_is_a_model_that_loads_and_a_run_that_goes_on() {
                 .unwrap()
                 .with_output_dir(output.path())
                 .with_resume(resume)
-                .train_with(&mut decoder, &examples(), schedule.as_ref(), &mut [])
+                .train_with(
+                    &mut decoder,
+                    &examples("examples.json"),
+                    schedule.as_ref(),
+                    &mut [],
+                )
                 .unwrap();
             decoder.freeze(WeightFormat::F32).unwrap();
             logits(&decoder)

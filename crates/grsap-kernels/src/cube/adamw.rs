@@ -1,11 +1,8 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{Dense, arg, row_units, together};
+use super::launch::{Dense, MOST_CUBES, arg, row_units, together};
 use crate::adamw::AdamWStep;
-
-/// What all devices take in one direction.
-const MOST_CUBES: usize = 65_535;
 
 /// All tensors of a group; the cubes of one row are for one parameter.
 #[cube(launch)]

@@ -91,10 +91,12 @@ pub(super) fn arg(tensor: &CubeTensor) -> BufferArg {
     tensor.clone().into_buffer_arg()
 }
 
-/// Enough cubes for so many rows, one row each, within what a device takes in one direction.
+/// Cubes that all devices take in one direction.
+pub(super) const MOST_CUBES: usize = 65_535;
+
+/// Enough cubes for so many rows, one row each.
 pub(super) fn one_cube_a_row(rows: usize) -> CubeCount {
-    const MOST: usize = 65_535;
-    let y = rows.div_ceil(MOST).max(1);
+    let y = rows.div_ceil(MOST_CUBES).max(1);
     let x = rows.div_ceil(y).max(1);
     CubeCount::Static(x as u32, y as u32, 1)
 }

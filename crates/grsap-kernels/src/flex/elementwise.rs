@@ -9,7 +9,7 @@ use super::team::run_parts;
 use crate::linear::Dropout;
 
 /// Elements for which a task of its own pays.
-const BLOCK: usize = 32 * 1024;
+pub(super) const BLOCK: usize = 32 * 1024;
 
 fn rows_per_task(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)

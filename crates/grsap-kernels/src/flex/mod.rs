@@ -52,6 +52,13 @@ impl Dense {
         }
     }
 
+    /// Copies first where the memory is shared.
+    fn data_mut(&mut self) -> &mut [f32] {
+        let layout = self.0.layout();
+        let (start, len) = (layout.start_offset(), layout.num_elements());
+        &mut self.0.storage_mut::<f32>()[start..start + len]
+    }
+
     fn dims(&self) -> (usize, usize) {
         let shape = self.0.layout().shape();
         (shape[0], if shape.num_dims() > 1 { shape[1] } else { 1 })
@@ -130,17 +137,15 @@ impl PackedOps for Flex {
     fn fused_write_rows(buffer: T, values: T, rows: Vec<usize>) -> T {
         let values = Dense::new(values);
         // A view would have to be copied; the callers' buffers are not views.
-        let mut buffer = Dense::new(buffer).0;
-        let start = buffer.layout().start_offset();
+        let mut buffer = Dense::new(buffer);
         let (_, width) = values.dims();
         if width > 0 {
-            // Copies first where the memory is shared.
-            let storage = &mut buffer.storage_mut::<f32>()[start..];
+            let storage = buffer.data_mut();
             for (row, value) in rows.into_iter().zip(values.data().chunks_exact(width)) {
                 storage[row * width..(row + 1) * width].copy_from_slice(value);
             }
         }
-        buffer
+        buffer.0
     }
 }
 
@@ -311,18 +316,15 @@ impl TrainedBackward for Flex {
 
 /// The losses, and the logits' memory, in which the gradient then is if asked for.
 fn nll(logits: T, targets: &[u32], softcap: Option<f32>, with_grad: bool) -> (T, T) {
-    let mut logits = Dense::new(logits).0;
-    let vocab = logits.layout().shape()[1];
-    let start = logits.layout().start_offset();
-    // Copies first where the memory is shared.
-    let values = &mut logits.storage_mut::<f32>()[start..];
-    let losses = cross_entropy::of_logits(values, vocab, targets, softcap, with_grad);
-    (tensor(losses, [targets.len()]), logits)
+    let mut logits = Dense::new(logits);
+    let (_, vocab) = logits.dims();
+    let losses = cross_entropy::of_logits(logits.data_mut(), vocab, targets, softcap, with_grad);
+    (tensor(losses, [targets.len()]), logits.0)
 }
 
 impl OptimiserOps for Flex {
     fn adamw(tensors: Tensors<Flex>, decays: Vec<f64>, step: AdamWStep) -> Tensors<Flex> {
-        let mut tensors = tensors.0.into_iter().map(|tensor| Dense::new(tensor).0);
+        let mut tensors = tensors.0.into_iter().map(Dense::new);
         let mut next = || tensors.next();
         let parameters = decays.into_iter().map_while(|decay| {
             Some(optimiser::Parameter {
@@ -336,7 +338,7 @@ impl OptimiserOps for Flex {
         let parameters = optimiser::adamw(parameters.collect(), &step).into_iter();
         Tensors(
             parameters
-                .flat_map(|p| [p.values, p.exp_avg, p.exp_avg_sq])
+                .flat_map(|p| [p.values.0, p.exp_avg.0, p.exp_avg_sq.0])
                 .collect(),
         )
     }

@@ -2,21 +2,18 @@
 
 #![allow(unsafe_code)]
 
-use burn_flex::FlexTensor;
-
+use super::Dense;
+use super::elementwise::BLOCK;
 use super::simd::{Simd, dot, simd_fn};
 use super::team::run_parts;
 use crate::adamw::AdamWStep;
 
-/// Elements of a task.
-const BLOCK: usize = 32 * 1024;
-
-/// A parameter, the means of its gradient, and the gradient. Elements lie one after another.
+/// A parameter, the means of its gradient, and the gradient.
 pub(super) struct Parameter {
-    pub(super) values: FlexTensor,
-    pub(super) exp_avg: FlexTensor,
-    pub(super) exp_avg_sq: FlexTensor,
-    pub(super) gradient: FlexTensor,
+    pub(super) values: Dense,
+    pub(super) exp_avg: Dense,
+    pub(super) exp_avg_sq: Dense,
+    pub(super) gradient: Dense,
     /// What the values are multiplied by first.
     pub(super) decay: f32,
 }
@@ -53,10 +50,10 @@ pub(super) fn adamw(mut parameters: Vec<Parameter>, step: &AdamWStep) -> Vec<Par
     };
     let mut parts = Vec::new();
     for parameter in &mut parameters {
-        let values = elements_mut(&mut parameter.values).chunks_mut(BLOCK);
-        let exp_avg = elements_mut(&mut parameter.exp_avg).chunks_mut(BLOCK);
-        let exp_avg_sq = elements_mut(&mut parameter.exp_avg_sq).chunks_mut(BLOCK);
-        let gradient = elements(&parameter.gradient).chunks(BLOCK);
+        let values = parameter.values.data_mut().chunks_mut(BLOCK);
+        let exp_avg = parameter.exp_avg.data_mut().chunks_mut(BLOCK);
+        let exp_avg_sq = parameter.exp_avg_sq.data_mut().chunks_mut(BLOCK);
+        let gradient = parameter.gradient.data().chunks(BLOCK);
         let of_one = values.zip(exp_avg).zip(exp_avg_sq).zip(gradient);
         parts.extend(
             of_one.map(|(((values, exp_avg), exp_avg_sq), gradient)| Part {
@@ -119,17 +116,4 @@ unsafe fn sum_of_squares_body<S: Simd>(values: &[f32]) -> f64 {
     // SAFETY: the pointers are to as many floats.
     runs.map(|run| f64::from(unsafe { dot::<S>(run.as_ptr(), run.as_ptr(), run.len()) }))
         .sum()
-}
-
-fn elements(tensor: &FlexTensor) -> &[f32] {
-    let start = tensor.layout().start_offset();
-    &tensor.storage::<f32>()[start..][..tensor.layout().num_elements()]
-}
-
-fn elements_mut(tensor: &mut FlexTensor) -> &mut [f32] {
-    let (start, len) = (
-        tensor.layout().start_offset(),
-        tensor.layout().num_elements(),
-    );
-    &mut tensor.storage_mut::<f32>()[start..][..len]
 }

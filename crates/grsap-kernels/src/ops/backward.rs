@@ -1,3 +1,6 @@
+use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
+use burn::tensor::Shape;
+
 /// Makes a struct for the backward pass of one operation, on backends that have the trait named
 /// first.
 macro_rules! backward {
@@ -27,3 +30,9 @@ macro_rules! backward {
 }
 
 pub(super) use backward;
+
+/// Row i of `grad`, the gradient of loss i alone, times what comes back for that loss.
+pub(super) fn by_row<B: Backend>(grad: FloatTensor<B>, dy: FloatTensor<B>) -> FloatTensor<B> {
+    let n = dy.shape().num_elements();
+    B::float_mul(grad, B::float_reshape(dy, Shape::new([n, 1])))
+}

@@ -8,7 +8,7 @@ use burn::backend::autodiff::{
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension, tensor::FloatTensor};
 use burn::tensor::Tensor;
 
-use super::backward::backward;
+use super::backward::{backward, by_row};
 use crate::linear::{Dropout, LoraWeights};
 use crate::weight::PackedWeight;
 
@@ -186,12 +186,7 @@ impl<B: PackedBackward, C: CheckpointStrategy> PackedOps for Autodiff<B, C> {
             LinearCrossEntropy,
             1,
             FloatTensor<B>,
-            |grad, dy| {
-                // Row i of `grad` is the gradient of loss i alone.
-                let n = burn::backend::TensorMetadata::shape(&dy).num_elements();
-                let dy = B::float_reshape(dy, burn::tensor::Shape::new([n, 1]));
-                [B::float_mul(grad, dy)]
-            }
+            |grad, dy| [by_row::<B>(grad, dy)]
         );
 
         let node = hidden.node();

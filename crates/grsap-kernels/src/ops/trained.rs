@@ -8,7 +8,7 @@ use burn::backend::autodiff::{
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension, tensor::FloatTensor};
 use burn::tensor::Tensor;
 
-use super::backward::backward;
+use super::backward::{backward, by_row};
 
 /// Shapes have been checked; all are `f32`.
 #[backend_extension(Flex: cfg(feature = "flex"), Cube: cfg(feature = "cube"), Autodiff)]
@@ -88,12 +88,9 @@ impl<B: TrainedBackward, C: CheckpointStrategy> TrainedOps for Autodiff<B, C> {
         targets: Vec<u32>,
         softcap: Option<f32>,
     ) -> FloatTensor<Self> {
-        backward!(TrainedBackward, Nll, 1, FloatTensor<B>, |grad, dy| {
-            // Row i of `grad` is the gradient of loss i alone.
-            let n = burn::backend::TensorMetadata::shape(&dy).num_elements();
-            let dy = B::float_reshape(dy, burn::tensor::Shape::new([n, 1]));
-            [B::float_mul(grad, dy)]
-        });
+        backward!(TrainedBackward, Nll, 1, FloatTensor<B>, |grad, dy| [
+            by_row::<B>(grad, dy)
+        ]);
 
         let node = logits.node();
         let logits = logits.into_primitive();

@@ -170,11 +170,6 @@ impl CheckpointDir<'_> {
                 reason: e.to_string(),
             })?;
         write(&path, format!("{json}\n").as_bytes())?;
-        // The library that writes tensors makes files that nobody else may read.
-        let readable = fs::metadata(&path)
-            .and_then(|ordinary| fs::set_permissions(dir.join(OPTIMIZER), ordinary.permissions()));
-        readable.map_err(CheckpointError::io(&path))?;
-
         let target = self.dir_of(step);
         if target.exists() {
             self.delete(&target)?;

@@ -47,6 +47,9 @@ pub(super) fn write(
     for (name, average) in names.iter().zip(state.average.iter().flatten()) {
         push(name, AVERAGE, average);
     }
+    // The library makes files that nobody else may read; this one becomes an ordinary file.
+    let ordinary = File::create(path).and_then(|file| Ok(file.metadata()?.permissions()));
+    let ordinary = ordinary.map_err(CheckpointError::io(path))?;
     let written = safetensors::serialize_to_file(tensors, None, path);
     if let Some(error) = failed.into_inner() {
         return Err(error);
@@ -54,8 +57,11 @@ pub(super) fn write(
     written.map_err(|e| AdapterError::Serialize {
         reason: e.to_string(),
     })?;
-    let file = File::open(path).and_then(|file| file.sync_all());
-    file.map_err(CheckpointError::io(path))
+    let synced = File::open(path).and_then(|file| {
+        file.set_permissions(ordinary)?;
+        file.sync_all()
+    });
+    synced.map_err(CheckpointError::io(path))
 }
 
 /// Reads them back: the parameters and the state.
