@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Products with a frozen weight: this library and torch.nn.functional.linear, in turn, the shapes of SmolLM2-135M.
 
-usage: linear.py [--rounds 7] [--runs 20] [--threads 2] [--ours PROGRAM] [--pin]
+usage: linear.py [--rounds 7] [--runs 300] [--threads 2] [--ours PROGRAM] [--pin]
 
 In every round both sides do `runs` products of a case or more, first the one and then the other; a figure is the median over
 the rounds of the median over the runs. Up to 32 rows the weights are copies that go through 128 MB, as in decoding,
@@ -28,7 +28,7 @@ COLD_BYTES, COLD_ROWS = 128_000_000, 32
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ours", default=os.path.join(ROOT, "target/release/linear"))
     parser.add_argument("--pin", action="store_true")
