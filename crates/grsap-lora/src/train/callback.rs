@@ -45,6 +45,23 @@ pub trait Callback {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// What this callback measured of the checkpoint after `step`, by name. Asked for when all have
+    /// been told of the checkpoint.
+    fn measured(&self, step: usize) -> Vec<(String, f64)> {
+        let _ = step;
+        Vec::new()
+    }
+
+    /// One of the callbacks has measured the checkpoint after `step`.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run.
+    fn on_measured(&mut self, step: usize, name: &str, value: f64) -> Result<(), BoxError> {
+        let _ = (step, name, value);
+        Ok(())
+    }
+
     /// The run is over, without an error.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use crate::example::SftExample;
 /// let config = TrainerConfig { save_steps: Some(50), ..TrainerConfig::default() };
 /// let trainer = Trainer::new(config, LoraConfig::default())?.with_output_dir("run");
 /// let loss = HeldOutLoss::new(model.decoder(), held_out)?;
-/// let mut best = KeepBest::lowest("run/best", loss.metric()).with_patience(3);
+/// let mut best = KeepBest::lowest("run/best", loss.metric()).with_name("loss").with_patience(3);
 /// attach(model.decoder_mut(), trainer.lora(), 0)?;
 /// trainer.train(model.decoder_mut(), examples, &mut [&mut best])?;
 /// # Ok(())

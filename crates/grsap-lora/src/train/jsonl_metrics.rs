@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::callback::{BoxError, Callback};
 use super::report::StepReport;
 
-/// Writes every [`StepReport`] as a line of JSON.
+/// Writes every [`StepReport`] as a line of JSON, and what was measured of a checkpoint as a line after
+/// it: `{"step":50,"eval_loss":0.47}`.
 ///
 /// A run that continues keeps the lines of the steps before it and drops those of steps that are
 /// taken again, so each step has one line; a run from the start begins a new file.
@@ -16,6 +17,8 @@ use super::report::StepReport;
 pub struct JsonlMetrics {
     path: PathBuf,
     file: Option<File>,
+    /// The lines of the step that a run continues from: its checkpoint is measured again.
+    last: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -29,38 +32,62 @@ impl JsonlMetrics {
         Self {
             path: path.into(),
             file: None,
+            last: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => Ok(()),
         }
     }
 }
 
 impl Callback for JsonlMetrics {
     fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
-        let kept = lines_up_to(&self.path, first_step)?;
+        let (kept, last) = lines_up_to(&self.path, first_step)?;
         grsap_core::write_atomic(&self.path, kept.as_bytes())?;
+        self.last = last;
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
         Ok(())
     }
 
     fn on_step(&mut self, report: &StepReport) -> Result<ControlFlow<()>, BoxError> {
-        if let Some(file) = &mut self.file {
-            let line = format!("{}\n", serde_json::to_string(report)?);
-            file.write_all(line.as_bytes())?;
-        }
+        self.write(&format!("{}\n", serde_json::to_string(report)?))?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn on_measured(&mut self, step: usize, name: &str, value: f64) -> Result<(), BoxError> {
+        let name = serde_json::to_string(&format!("eval_{name}"))?;
+        let value = serde_json::to_string(&value)?;
+        let line = format!("{{\"step\":{step},{name}:{value}}}\n");
+        if !self.last.contains(&line) {
+            self.write(&line)?;
+        }
+        Ok(())
     }
 }
 
-fn lines_up_to(path: &Path, last_step: usize) -> io::Result<String> {
+/// The lines of the steps up to one, and those of that one by themselves.
+fn lines_up_to(path: &Path, last_step: usize) -> io::Result<(String, Vec<String>)> {
     let text = match std::fs::read_to_string(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         text => text?,
     };
-    // A line that a kill cut short does not parse.
-    let is_kept =
-        |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= last_step);
-    Ok(text
-        .lines()
-        .filter(is_kept)
-        .map(|line| format!("{line}\n"))
-        .collect())
+    let (mut kept, mut last) = (String::new(), Vec::new());
+    for line in text.lines() {
+        // A line that a kill cut short does not parse.
+        let Ok(Line { step }) = serde_json::from_str(line) else {
+            continue;
+        };
+        let line = format!("{line}\n");
+        if step <= last_step {
+            kept.push_str(&line);
+        }
+        if step == last_step {
+            last.push(line);
+        }
+    }
+    Ok((kept, last))
 }

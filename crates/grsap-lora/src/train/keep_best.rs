@@ -26,7 +26,8 @@ pub struct BestCheckpoint {
 /// gets better.
 ///
 /// The adapter is in `best-<step>`, apart from the checkpoints, so that their number can be limited.
-/// What was measured is in `best.json`: a run that continues remembers it, and its patience. A run from
+/// What was measured is in `best.json`: a run that continues remembers it, and its patience. The other
+/// callbacks are told, so [`TensorBoard`](crate::TensorBoard) has it as `eval/<name>`. A run from
 /// the start is refused where an earlier one has measured: its best adapter would be lost.
 ///
 /// # Examples
@@ -42,6 +43,7 @@ pub struct BestCheckpoint {
 pub struct KeepBest<M> {
     dir: PathBuf,
     metric: M,
+    name: String,
     greater_is_better: bool,
     patience: Option<usize>,
     measured: Vec<BestCheckpoint>,
@@ -57,6 +59,7 @@ where
         Self {
             dir: dir.into(),
             metric,
+            name: "metric".to_owned(),
             greater_is_better: false,
             patience: None,
             measured: Vec::new(),
@@ -69,6 +72,13 @@ where
             greater_is_better: true,
             ..Self::lowest(dir, metric)
         }
+    }
+
+    /// What the metric is called where it is written down; `metric` without this.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Ends the run after so many checkpoints in a row that are not better, at least one.
@@ -202,5 +212,10 @@ where
             Some(patience) if self.num_worse() >= patience => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })
+    }
+
+    fn measured(&self, step: usize) -> Vec<(String, f64)> {
+        let measured = self.measured.iter().filter(|one| one.step == step);
+        measured.map(|one| (self.name.clone(), one.value)).collect()
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use grsap_core::Progress;
@@ -5,8 +6,8 @@ use grsap_core::Progress;
 use super::callback::{BoxError, Callback};
 use super::report::{StepReport, TrainReport};
 
-/// Moves a [`Progress`] on with every step, with the loss and the tokens a second since the run
-/// began. What is left of the time is for the [`Progress`] to say.
+/// Moves a [`Progress`] on with every step, with the loss, the tokens a second since the run
+/// began, and what was last measured of a checkpoint. What is left of the time is for the [`Progress`] to say.
 #[derive(Debug)]
 pub struct ShowProgress<P: Progress> {
     progress: P,
@@ -14,6 +15,7 @@ pub struct ShowProgress<P: Progress> {
     is_running: bool,
     num_tokens: usize,
     seconds: f64,
+    measured: BTreeMap<String, f64>,
 }
 
 impl<P: Progress> ShowProgress<P> {
@@ -25,6 +27,7 @@ impl<P: Progress> ShowProgress<P> {
             is_running: false,
             num_tokens: 0,
             seconds: 0.0,
+            measured: BTreeMap::new(),
         }
     }
 
@@ -41,6 +44,7 @@ impl<P: Progress> Callback for ShowProgress<P> {
         self.progress.start(&self.task, num_steps);
         self.is_running = true;
         (self.num_tokens, self.seconds) = (0, 0.0);
+        self.measured.clear();
         if first_step > 0 {
             self.progress.resume(first_step);
         }
@@ -51,11 +55,19 @@ impl<P: Progress> Callback for ShowProgress<P> {
         self.num_tokens += report.num_tokens;
         self.seconds += report.seconds;
         let rate = self.num_tokens as f64 / self.seconds.max(f64::MIN_POSITIVE);
-        let note = format!("loss {:.3}, {rate:.0} tokens/s", report.loss);
+        let mut note = format!("loss {:.3}, {rate:.0} tokens/s", report.loss);
+        for (name, value) in &self.measured {
+            note += &format!(", eval {name} {value:.3}");
+        }
         // First, so that whoever prints where it advances prints what belongs to this step.
         self.progress.note(&note);
         self.progress.advance(1);
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn on_measured(&mut self, _step: usize, name: &str, value: f64) -> Result<(), BoxError> {
+        self.measured.insert(name.to_owned(), value);
+        Ok(())
     }
 
     fn on_end(&mut self, _report: &TrainReport) -> Result<(), BoxError> {

@@ -8,7 +8,8 @@ use super::event_file::EventFile;
 use super::report::StepReport;
 
 /// Writes the numbers of every step for TensorBoard, under transformers' names (`train/loss`,
-/// `train/learning_rate`, `train/grad_norm`), with tokens a second and the shares of every group.
+/// `train/learning_rate`, `train/grad_norm`), with tokens a second and the shares of every group, and what
+/// was measured of checkpoints as `eval/<name>`.
 ///
 /// A run that continues begins a further file, which takes the place of what earlier ones say of
 /// the same steps.
@@ -35,6 +36,13 @@ impl TensorBoard {
             dir: dir.into(),
             file: None,
         }
+    }
+
+    fn write(&mut self, step: usize, scalars: &[(String, f64)]) -> Result<(), BoxError> {
+        if let Some(file) = &mut self.file {
+            file.scalars(now().as_secs_f64(), step as u64, scalars)?;
+        }
+        Ok(())
     }
 }
 
@@ -72,9 +80,11 @@ impl Callback for TensorBoard {
             scalars.push((share("example"), report.example_share(group)));
             scalars.push((share("target_token"), report.target_token_share(group)));
         }
-        if let Some(file) = &mut self.file {
-            file.scalars(now().as_secs_f64(), report.step as u64, &scalars)?;
-        }
+        self.write(report.step, &scalars)?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn on_measured(&mut self, step: usize, name: &str, value: f64) -> Result<(), BoxError> {
+        self.write(step, &[(format!("eval/{name}"), value)])
     }
 }

@@ -434,6 +434,10 @@ fn tell_of_checkpoint(
         stopped |= c.on_checkpoint(step, dir)? == ControlFlow::Break(());
         Ok(())
     })?;
+    let measured: Vec<_> = callbacks.iter().flat_map(|c| c.measured(step)).collect();
+    for (name, value) in measured {
+        call(callbacks, step, |c| c.on_measured(step, &name, value))?;
+    }
     Ok(stopped)
 }
 

@@ -271,3 +271,92 @@ fn events_are_written_for_every_start() {
         assert_eq!(counts, expected, "{tag}");
     }
 }
+
+/// Each measurement has one line, wherever a run was killed.
+#[test]
+fn what_is_measured_is_told_to_all() {
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+    impl Progress for Notes {
+        fn start(&self, _task: &str, _total: usize) {}
+        fn advance(&self, _units: usize) {}
+        fn note(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+        fn finish(&self) {}
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let metrics_path = dir.path().join("metrics.jsonl");
+    let run = |resume: Resume| {
+        let notes = Notes::default();
+        let trainer = Trainer::new(config(), lora())
+            .unwrap()
+            .with_output_dir(dir.path())
+            .with_resume(resume);
+        let metric = |step: usize, _: &Path| Ok(step as f64 / 4.0);
+        let mut best = KeepBest::highest(dir.path().join("best"), metric).with_name("score");
+        let report = trainer.train(
+            &mut adapted_decoder(&lora()),
+            &random_examples(11),
+            &mut [
+                &mut ShowProgress::new(&notes, "train"),
+                &mut JsonlMetrics::new(&metrics_path),
+                &mut TensorBoard::new(dir.path().join("events")),
+                &mut best,
+            ],
+        );
+        assert_eq!(report.unwrap().steps, 6);
+        notes.0.into_inner().unwrap()
+    };
+    // What a line says was measured, if it is such a line.
+    let lines = || -> Vec<(u64, Option<f64>)> {
+        let text = std::fs::read_to_string(&metrics_path).unwrap();
+        let lines = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(line["loss"].is_number() || line["eval_score"].is_number());
+            (line["step"].as_u64().unwrap(), line["eval_score"].as_f64())
+        });
+        lines.collect()
+    };
+    let expected = [
+        (1, None),
+        (2, None),
+        (2, Some(0.5)),
+        (3, None),
+        (4, None),
+        (4, Some(1.0)),
+        (5, None),
+        (6, None),
+        (6, Some(1.5)),
+    ];
+
+    let notes = run(Resume::Never);
+    assert_eq!(lines(), expected);
+    assert!(!notes[1].contains("eval"), "{}", notes[1]);
+    assert!(
+        notes[2].ends_with("tokens/s, eval score 0.500"),
+        "{}",
+        notes[2]
+    );
+
+    // Killed before the last checkpoint; then also before the line of the one before was written.
+    for is_written in [true, false] {
+        std::fs::remove_dir_all(dir.path().join("checkpoint-6")).unwrap();
+        if !is_written {
+            let text = std::fs::read_to_string(&metrics_path).unwrap();
+            let cut = text.find("{\"step\":4,\"eval").unwrap();
+            std::fs::write(&metrics_path, &text[..cut + 12]).unwrap();
+        }
+        let notes = run(Resume::Latest);
+        assert_eq!(lines(), expected);
+        assert!(notes[0].ends_with("eval score 1.000"), "{}", notes[0]);
+    }
+
+    let files = std::fs::read_dir(dir.path().join("events")).unwrap();
+    let bytes: Vec<Vec<u8>> = files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    let is_in = |bytes: &Vec<u8>| bytes.windows(10).any(|window| window == b"eval/score");
+    assert!(bytes.len() == 3 && bytes.iter().all(is_in));
+}
