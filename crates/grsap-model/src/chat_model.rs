@@ -1,21 +1,17 @@
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use grsap_core::{Generation, Generator, ModelError, Perplexity, Prompt, SamplingParams};
-use grsap_kernels::{KernelError, WeightFormat};
+use grsap_kernels::WeightFormat;
 
-use crate::batches::by_length;
 use crate::chat_template::ChatTemplate;
 use crate::checkpoint::Checkpoint;
-use crate::decoder::{Decoder, DecoderInput, select_rows};
+use crate::decoder::Decoder;
 use crate::engine::{EngineConfig, Job, generate};
 use crate::load_error::LoadError;
 use crate::prompt_encoder::encode_prompt;
 use crate::tokenizer::{ChatTokenizer, ControlTokens};
 use crate::training_tokens::TrainingTokens;
-
-/// Tokens that one forward pass of scoring takes in.
-const SCORING_TOKENS: usize = 2048;
 
 /// The longest text whose perplexity is taken; a longer one is cut (method, stage 2).
 pub(crate) const PERPLEXITY_TOKENS: usize = 512;
@@ -178,76 +174,13 @@ impl ChatModel {
     ///
     /// # Errors
     ///
-    /// When an example is longer than the context.
+    /// As [`Decoder::target_nll`].
     pub fn target_nll(&self, examples: &[TrainingTokens]) -> Result<Vec<(f64, usize)>, ModelError> {
-        let scored: Vec<(&[u32], Vec<usize>)> = examples
+        let sequences: Vec<(&[u32], &[bool])> = examples
             .iter()
-            .map(|example| {
-                let targets = example.is_target.iter().enumerate().skip(1);
-                let targets = targets.filter(|(_, is_target)| **is_target).map(|(i, _)| i);
-                (example.input_ids.as_slice(), targets.collect())
-            })
+            .map(|example| (example.input_ids.as_slice(), example.is_target.as_slice()))
             .collect();
-        self.nll(&scored)
-    }
-
-    /// Sums over the target positions (each at least 1) of each sequence.
-    fn nll(&self, sequences: &[(&[u32], Vec<usize>)]) -> Result<Vec<(f64, usize)>, ModelError> {
-        let limit = self.decoder.config().max_position_embeddings;
-        for (index, (ids, _)) in sequences.iter().enumerate() {
-            if ids.len() > limit {
-                return Err(ModelError::TooLong {
-                    index,
-                    num_tokens: ids.len(),
-                    limit,
-                });
-            }
-        }
-        let lengths: Vec<usize> = sequences.iter().map(|(ids, _)| ids.len()).collect();
-        let mut sums = vec![(0.0, 0); sequences.len()];
-        for batch in by_length(&lengths, SCORING_TOKENS) {
-            let chunk: Vec<_> = batch.iter().filter_map(|&i| sequences.get(i)).collect();
-            let losses = self
-                .chunk_losses(&chunk)
-                .map_err(|e| ModelError::backend("the forward pass failed", e))?
-                .try_into_vec_as::<f32>()
-                .map_err(|e| ModelError::backend("reading the losses failed", e))?;
-            let mut losses = losses.into_iter();
-            for (index, (_, targets)) in batch.into_iter().zip(chunk) {
-                let sum: f64 = losses.by_ref().take(targets.len()).map(f64::from).sum();
-                if !sum.is_finite() {
-                    return Err(ModelError::NonFinite {
-                        index: sums.len(),
-                        what: "log-likelihood",
-                    });
-                }
-                if let Some(place) = sums.get_mut(index) {
-                    *place = (sum, targets.len());
-                }
-            }
-        }
-        Ok(sums)
-    }
-
-    fn chunk_losses(&self, chunk: &[&(&[u32], Vec<usize>)]) -> Result<Tensor<1>, KernelError> {
-        let input = DecoderInput::packed(chunk.iter().map(|(ids, _)| *ids));
-        let mut rows = Vec::new();
-        let mut labels = Vec::new();
-        let mut start = 0;
-        for (ids, targets) in chunk {
-            for &target in targets {
-                if let Some(&id) = ids.get(target) {
-                    rows.push(start + target - 1);
-                    labels.push(id);
-                }
-            }
-            start += ids.len();
-        }
-        if rows.is_empty() {
-            return Ok(Tensor::zeros([0], &self.decoder.device()));
-        }
-        let hidden = select_rows(self.decoder.hidden_states(&input, None)?, &rows)?;
-        self.decoder.nll(hidden, &labels)
+        self.decoder.target_nll(&sequences)
     }
 }
 
@@ -283,9 +216,10 @@ impl Perplexity for ChatModel {
             ids.truncate(PERPLEXITY_TOKENS);
             sequences.push(ids);
         }
-        let scored: Vec<(&[u32], Vec<usize>)> = sequences
+        let all = [true; PERPLEXITY_TOKENS];
+        let scored: Vec<(&[u32], &[bool])> = sequences
             .iter()
-            .map(|ids| (ids.as_slice(), (1..ids.len()).collect()))
+            .map(|ids| (ids.as_slice(), all.as_slice()))
             .collect();
         let perplexity = |(sum, n): (f64, usize)| {
             if n == 0 {
@@ -294,6 +228,7 @@ impl Perplexity for ChatModel {
                 (sum / n as f64).exp()
             }
         };
-        Ok(self.nll(&scored)?.into_iter().map(perplexity).collect())
+        let scores = self.decoder.target_nll(&scored)?;
+        Ok(scores.into_iter().map(perplexity).collect())
     }
 }

@@ -1,3 +1,4 @@
+use grsap_core::ModelError;
 use grsap_kernels::KernelError;
 
 use super::callback::BoxError;
@@ -78,6 +79,9 @@ pub enum TrainError {
     /// The forward pass refused its input.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Held-out examples could not be scored.
+    #[error(transparent)]
+    Scoring(#[from] ModelError),
     /// A checkpoint could not be written, read or continued.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -164,31 +164,6 @@ pub(super) fn shared_loss_gradients(
     result
 }
 
-/// Tokens that a forward pass without gradients takes at once, but for a longer example.
-const TOKENS_AT_ONCE: usize = 2048;
-
-/// The mean negative log-likelihood of a target, in nats.
-pub(super) fn mean_nll(decoder: &Decoder, examples: &[SftExample]) -> Result<f64, TrainError> {
-    let (mut sum, mut num_targets) = (0.0, 0);
-    let mut rest = examples;
-    while !rest.is_empty() {
-        let mut num_tokens = 0;
-        let fit = rest.iter().take_while(|example| {
-            num_tokens += example.input_ids().len();
-            num_tokens <= TOKENS_AT_ONCE
-        });
-        let (now, later) = rest.split_at(fit.count().max(1));
-        rest = later;
-        let input = DecoderInput::packed(now.iter().map(SftExample::input_ids));
-        let hidden = decoder.hidden_states(&input, None)?;
-        let (targets, _) = targets(&now.iter().collect::<Vec<_>>(), |_| 1.0);
-        let nll = read("losses", targets.nll(decoder, hidden)?)?;
-        sum += nll.iter().map(|&nll| f64::from(nll)).sum::<f64>();
-        num_targets += nll.len();
-    }
-    Ok(sum / num_targets as f64)
-}
-
 /// What one device computes passes with.
 struct Worker<'a> {
     decoder: &'a Decoder,

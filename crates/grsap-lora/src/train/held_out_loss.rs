@@ -4,7 +4,6 @@ use grsap_model::{Decoder, DecoderConfig, SafetensorsFile};
 
 use super::callback::BoxError;
 use super::error::TrainError;
-use super::gradients::mean_nll;
 use crate::adapter::{ADAPTER_CONFIG, load_adapter};
 use crate::example::SftExample;
 
@@ -59,7 +58,7 @@ impl HeldOutLoss {
     pub fn of(&mut self, dir: &Path) -> Result<f64, TrainError> {
         if dir.join(ADAPTER_CONFIG).is_file() {
             load_adapter(&mut self.decoder, dir)?;
-            return mean_nll(&self.decoder, &self.examples);
+            return self.mean_nll(&self.decoder);
         }
         let load = || {
             let config = DecoderConfig::from_hf_file(&dir.join("config.json"))?;
@@ -67,7 +66,18 @@ impl HeldOutLoss {
             Decoder::load(&SafetensorsFile::open(dir)?, &config, &device)
         };
         let decoder = load().map_err(super::checkpoint::CheckpointError::from)?;
-        mean_nll(&decoder, &self.examples)
+        self.mean_nll(&decoder)
+    }
+
+    fn mean_nll(&self, decoder: &Decoder) -> Result<f64, TrainError> {
+        let sequences: Vec<(&[u32], &[bool])> = self
+            .examples
+            .iter()
+            .map(|example| (example.input_ids(), example.is_target()))
+            .collect();
+        let scores = decoder.target_nll(&sequences)?;
+        let (sums, counts): (Vec<f64>, Vec<usize>) = scores.into_iter().unzip();
+        Ok(sums.iter().sum::<f64>() / counts.iter().sum::<usize>() as f64)
     }
 
     /// What [`KeepBest`](crate::KeepBest) asks for each checkpoint.

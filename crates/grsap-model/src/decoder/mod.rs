@@ -8,6 +8,7 @@ mod model;
 mod named_tensors;
 mod parameters;
 mod projection;
+mod scoring;
 mod unprefixed;
 
 pub use blocks::Blocks;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use grsap_core::Progress;
 
 use super::{config, lora};
+use crate::adapter::{AdapterFactors, replace};
 use crate::tiny_decoder::{adapted_decoder, random_examples, tiny_decoder};
 use crate::train::*;
 
@@ -227,6 +228,39 @@ fn the_held_out_loss_is_that_of_the_trainer() {
         HeldOutLoss::new(&decoder, Vec::new()),
         Err(TrainError::NoExamples)
     ));
+}
+
+/// Marks beyond the tokens, or none, are no targets; what is alone and what is in a batch is the same.
+#[test]
+fn scoring_counts_marked_tokens_and_names_what_fails() {
+    let mut decoder = adapted_decoder(&lora());
+    let (long, short): (Vec<u32>, Vec<u32>) = ((0..9).collect(), vec![5]);
+    let marks = [true; 12];
+    let sequences = [
+        (&short[..], &marks[..]),
+        (&long[..], &marks[..]),
+        (&long[..], &marks[..4]),
+        (&long[..], &[][..]),
+    ];
+    let scores = decoder.target_nll(&sequences).unwrap();
+    let counts: Vec<usize> = scores.iter().map(|score| score.1).collect();
+    assert_eq!(counts, [0, 8, 3, 0]);
+    for (sequence, score) in sequences.iter().zip(&scores) {
+        assert_eq!(decoder.target_nll(&[*sequence]).unwrap(), [*score]);
+    }
+    assert!(scores[1].0 > scores[2].0 && scores[2].0 > 0.0);
+
+    let factors = AdapterFactors::of(&decoder).into_tensors();
+    let poisoned: Vec<_> = factors.into_iter().map(|t| t * f32::MAX).collect();
+    replace(&mut decoder, poisoned).unwrap();
+    let error = decoder.target_nll(&sequences[..2]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the model produced a non-finite log-likelihood for input 1"
+    );
+    let too_long = [1; 33];
+    let error = decoder.target_nll(&[(&too_long, &marks)]).unwrap_err();
+    assert_eq!(error.to_string(), "input 0 has 33 tokens, the limit is 32");
 }
 
 #[test]
