@@ -34,7 +34,7 @@ mod task_data;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
@@ -63,6 +63,9 @@ struct Args {
     /// A GSM8K file (JSONL with `question` and `answer`) instead of the generated word problems.
     #[arg(long, value_name = "FILE")]
     task_data: Option<PathBuf>,
+    /// Share of replay examples; the default is the paper's best.
+    #[arg(long, default_value_t = 0.1)]
+    ratio: f64,
     /// Fixes every random choice.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -131,14 +134,15 @@ impl Scale {
     }
 }
 
-/// Share of replay examples; the paper's best.
-const REPLAY_RATIO: f64 = 0.1;
 /// High, so that so short a run shows the erosion that a long one has.
 const ARM_LEARNING_RATE: f64 = 4e-4;
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let scale = Scale::new(&args);
+    ensure!(args.ratio > 0.0, "--ratio must be above 0");
+    let plan = |ratio| MixPlan::new(scale.num_train, ratio, SizeControl::Total);
+    let (with_replay, without) = (plan(args.ratio).context("--ratio")?, plan(0.0)?);
     let bars = Arc::new(Bars::new());
     let device = Device::flex();
 
@@ -158,7 +162,7 @@ fn main() -> Result<()> {
     let task = TaskData::load(&args, &assets, &scale)?;
     let settings = json!({
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
-        "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?, "ratio": REPLAY_RATIO, "learning_rate": ARM_LEARNING_RATE,
+        "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?, "ratio": args.ratio, "learning_rate": ARM_LEARNING_RATE,
     });
     let mut stages = Stages::open(&args.out, &settings)?;
 
@@ -216,7 +220,12 @@ fn main() -> Result<()> {
         for seed in args.seed..args.seed + scale.num_seeds {
             let out = stages.dir().join(format!("{name}-seed-{seed}"));
             let (share, answers) = stages.run(&format!("{name} seed {seed}"), || {
-                let mixture = mix(name, &task.train, &buffer, &refusals, &scale, seed)?;
+                let plan = if name == "no_replay" {
+                    without
+                } else {
+                    with_replay
+                };
+                let mixture = mix(name, &task.train, &buffer, &refusals, plan, seed)?;
                 let (model, share) = fine_tune(&aligned, &mixture, name, seed, &out, &bars)?;
                 Ok((share, questions.ask(&model, &task, name, &bars)?))
             })?;
@@ -239,7 +248,7 @@ fn main() -> Result<()> {
     }
     report.decision = findings::decision(&report);
     report.judges = findings::judges(&judge);
-    report.notes = findings::notes(judge.report(), &task, &scale);
+    report.notes = findings::notes(judge.report(), &task, &args, &scale);
     let aligned_dir = aligned_dir(&args, stages.dir());
     let files: [(&str, &Path); 5] = [
         ("SmolLM2-135M-Instruct.Q4_1.gguf", model_file.as_path()),
@@ -408,15 +417,9 @@ fn mix(
     task: &[Record],
     buffer: &ReplayBuffer,
     original: &[Record],
-    scale: &Scale,
+    plan: MixPlan,
     seed: u64,
 ) -> Result<Mixture> {
-    let ratio = if arm == "no_replay" {
-        0.0
-    } else {
-        REPLAY_RATIO
-    };
-    let plan = MixPlan::new(scale.num_train, ratio, SizeControl::Total)?;
     Ok(if arm == "original" {
         Mixture::draw(plan, task, original, &Uniform, seed)?
     } else {

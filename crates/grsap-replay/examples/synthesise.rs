@@ -4,7 +4,9 @@
 //! cargo run --release --example synthesise -- --samples 64 --out target/synthesis
 //! ```
 //!
-//! Without `--model` it is SmolLM2-135M-Instruct with the alignment adapter of the `gr_sap` example.
+//! Without `--model` it is SmolLM2-135M-Instruct with the alignment adapter of the `gr_sap` example. The
+//! embedder is all-MiniLM-L6-v2, the judge a small classifier on its vectors; another guard or embedder
+//! is a program of your own, as in the README.
 //! In `--out` it writes the buffer (`replay.jsonl`, `rejected.jsonl`), its `manifest.json`, `yields.md`
 //! and `yields.svg`. A run that is interrupted, however it was, goes on where it stopped.
 
@@ -31,6 +33,8 @@ use harm_judge::harm_judge;
 use lab_data::{LabData, PublicSets};
 
 /// Lets an aligned model write replay data for all 38 domains.
+///
+/// The embedder is all-MiniLM-L6-v2, and the judge a small classifier on its vectors.
 #[derive(Parser)]
 struct Args {
     /// The aligned model: a GGUF file, or a directory in Hugging Face's layout.
@@ -39,13 +43,14 @@ struct Args {
     /// A PEFT adapter that is merged into it first.
     #[arg(long, value_name = "DIR", requires = "model")]
     adapter: Option<PathBuf>,
-    /// Samples for each domain.
-    #[arg(long, default_value_t = 64)]
-    samples: usize,
-    /// Fixes every random choice.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// All other settings, as in a manifest's `config` (JSON). What it leaves out is as in the paper.
+    /// Samples for each domain [default: what --config says, else 64].
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Fixes every random choice [default: what --config says, else 1].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// All settings, as in a manifest's `config` (JSON). What it leaves out is as in the paper. Without
+    /// it they are for a small model: 64 samples, short texts, the half that is nearest to its domain.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where models and data are kept [default: target/assets].
@@ -140,7 +145,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The file's settings; without one the paper's, as far as so small a model can follow them.
+/// The file's settings; without one the paper's, as far as so small a model can follow them. Options
+/// that are given count more.
 fn config(args: &Args) -> Result<SynthesisConfig> {
     let mut config = match &args.config {
         Some(path) => {
@@ -148,20 +154,24 @@ fn config(args: &Args) -> Result<SynthesisConfig> {
             serde_json::from_slice(&text).with_context(|| path.display().to_string())?
         }
         None => {
-            let mut config = SynthesisConfig::default();
-            config.extraction.sampling.max_new_tokens = 64;
-            // Cosines are lower for this encoder than for the paper's.
-            config.domain_relevance = Some(DomainRelevanceConfig {
-                threshold: Threshold::Quantile(0.5),
+            let mut config = SynthesisConfig {
+                seed: 1,
+                // Cosines are lower for this encoder than for the paper's.
+                domain_relevance: Some(DomainRelevanceConfig {
+                    threshold: Threshold::Quantile(0.5),
+                    ..Default::default()
+                }),
                 ..Default::default()
-            });
+            };
+            config.extraction.num_samples = 64;
+            config.extraction.sampling.max_new_tokens = 64;
             config.responses.sampling.max_new_tokens = 128;
             config.revision.sampling.max_new_tokens = 128;
             config
         }
     };
-    config.seed = args.seed;
-    config.extraction.num_samples = args.samples;
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.extraction.num_samples = args.samples.unwrap_or(config.extraction.num_samples);
     Ok(config)
 }
 

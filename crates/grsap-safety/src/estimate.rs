@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::wilson::wilson;
@@ -24,12 +26,14 @@ pub struct Estimate {
 pub enum IntervalMethod<'a> {
     /// Wilson's, for proportions of independent samples.
     Wilson,
-    /// The bootstrap over samples, for means of independent measurements.
+    /// The bootstrap over samples, for means of independent measurements. A proportion's interval also
+    /// covers Wilson's.
     Bootstrap(BootstrapConfig),
     /// The bootstrap over clusters, for samples that are not independent.
     ///
-    /// A proportion that is the same in every sample has no spread to resample; its interval is
-    /// Wilson's, with as many trials as there are clusters.
+    /// Where few clusters have an event there is little to resample, and the bootstrap alone would be
+    /// far too sure. So a proportion's interval also covers Wilson's, with as many trials as there are
+    /// clusters.
     ClusterBootstrap {
         /// The cluster of each sample, in the samples' order.
         clusters: &'a [usize],
@@ -87,15 +91,16 @@ impl Estimate {
         let value = num_yes as f64 / values.len() as f64;
         let interval = match method {
             IntervalMethod::Wilson => wilson_interval(num_yes, values.len()),
-            IntervalMethod::Bootstrap(config) => bootstrap::bootstrap_mean(&values, config)?,
+            IntervalMethod::Bootstrap(config) => hull(
+                bootstrap::bootstrap_mean(&values, config)?,
+                wilson_interval(num_yes, values.len()),
+            ),
             IntervalMethod::ClusterBootstrap { config, .. } => {
-                let interval = bootstrap::cluster_bootstrap_mean(&values, &clusters, config)?;
-                if num_yes == 0 || num_yes == values.len() {
-                    let distinct: std::collections::BTreeSet<_> = clusters.iter().collect();
-                    Some(wilson(value, distinct.len() as f64))
-                } else {
-                    interval
-                }
+                let distinct: BTreeSet<_> = clusters.iter().collect();
+                hull(
+                    bootstrap::cluster_bootstrap_mean(&values, &clusters, config)?,
+                    Some(wilson(value, distinct.len() as f64)),
+                )
             }
         };
         Ok(Self {
@@ -149,6 +154,14 @@ impl Estimate {
             num_unscored: scores.len() - num_scored,
             ..Self::UNMEASURED
         })
+    }
+}
+
+/// The smallest interval that covers both.
+pub(crate) fn hull(a: Option<(f64, f64)>, b: Option<(f64, f64)>) -> Option<(f64, f64)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+        (one, None) | (None, one) => one,
     }
 }
 

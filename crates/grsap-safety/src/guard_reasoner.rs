@@ -81,9 +81,12 @@ impl GuardReasoner {
         let Some((_, tail)) = lower.rsplit_once("answers:") else {
             return GuardAnswers::default();
         };
-        let words: Vec<&str> = tail
-            .split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '/' || c == ':'))
-            .filter(|word| !word.is_empty())
+        let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '/' || c == ':';
+        let words: Vec<(usize, &str)> = tail
+            .lines()
+            .enumerate()
+            .flat_map(|(line, text)| text.split(|c| !is_word(c)).map(move |word| (line, word)))
+            .filter(|(_, word)| !word.is_empty())
             .collect();
         GuardAnswers {
             request_harmful: answer(&words, "request:", "harmful", "unharmful"),
@@ -93,19 +96,24 @@ impl GuardReasoner {
     }
 }
 
-/// The word after `key`, wherever it stands.
-fn answer(words: &[&str], key: &str, yes: &str, no: &str) -> Option<bool> {
-    unanimous(
-        words
-            .iter()
-            .enumerate()
-            .filter(|(_, word)| **word == key)
-            .map(|(at, _)| match words.get(at + 1) {
-                Some(value) if *value == yes => Some(true),
-                Some(value) if *value == no => Some(false),
-                _ => None,
-            }),
-    )
+/// The word after `key`, wherever it stands, if nothing but another key follows in its line: "harmful or
+/// unharmful" is no answer.
+fn answer(words: &[(usize, &str)], key: &str, yes: &str, no: &str) -> Option<bool> {
+    let after_keys = words.iter().enumerate().filter(|(_, word)| word.1 == key);
+    unanimous(after_keys.map(|(at, _)| {
+        let (line, value) = *words.get(at + 1)?;
+        if let Some((next_line, next)) = words.get(at + 2)
+            && *next_line == line
+            && !next.ends_with(':')
+        {
+            return None;
+        }
+        match value {
+            _ if value == yes => Some(true),
+            _ if value == no => Some(false),
+            _ => None,
+        }
+    }))
 }
 
 impl GuardFormat for GuardReasoner {
@@ -177,6 +185,12 @@ mod tests {
             ("Answers:\nResponse: not harmful", (Unparsed, None)),
             ("Answers:\nResponse: harmful/unharmful", (Unparsed, None)),
             ("Answers:\nResponse: N/A", (Unparsed, None)),
+            ("Answers:\nResponse: unharmful or harmful", (Unparsed, None)),
+            (
+                "Answers:\nCompletion: refusal or compliance\nResponse: harmful or unharmful",
+                (Unparsed, None),
+            ),
+            ("Answers:\nResponse: unharmful\nThat is all.", (Safe, None)),
             ("Answers:\nResponse: non-harmful", (Unparsed, None)),
             (
                 "Answers:\nCompletion: refusal\nResponse: unharmful\nResponse: harmful",

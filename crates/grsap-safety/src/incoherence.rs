@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use grsap_core::Exchange;
 use serde::{Deserialize, Serialize};
 
 use crate::script::foreign_letter_ratio;
@@ -46,9 +47,6 @@ impl Default for IncoherenceConfig {
 /// assert_eq!(distinct_ngram_ratio("no", 2), None);
 /// ```
 pub fn distinct_ngram_ratio(text: &str, n: usize) -> Option<f64> {
-    if n == 0 {
-        return None;
-    }
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
     distinct_ratio(&words, n)
@@ -57,7 +55,7 @@ pub fn distinct_ngram_ratio(text: &str, n: usize) -> Option<f64> {
 fn distinct_ratio(words: &[&str], n: usize) -> Option<f64> {
     let num_ngrams = (words.len() + 1)
         .checked_sub(n)
-        .filter(|count| *count > 0)?;
+        .filter(|count| n > 0 && *count > 0)?;
     let distinct: HashSet<&[&str]> = words.windows(n).collect();
     Some(distinct.len() as f64 / num_ngrams as f64)
 }
@@ -114,11 +112,6 @@ pub fn find_incoherence(
     }
 }
 
-/// Whether `response` shows a sign of incoherence that needs neither its prompt nor a model.
-pub fn is_incoherent(response: &str, config: &IncoherenceConfig) -> bool {
-    find_incoherence("", response, None, config).is_some()
-}
-
 fn repeats(response: &str, config: &IncoherenceConfig) -> bool {
     let lower = response.to_lowercase();
     let mut words: Vec<&str> = lower.split_whitespace().collect();
@@ -146,7 +139,7 @@ const MAX_WORD_CHARS: usize = 20;
 ///
 /// As [`Estimate::proportion`], and [`MetricError::Config`] for a run of no words.
 pub fn incoherence(
-    responses: &[&str],
+    exchanges: &[Exchange<'_>],
     config: &IncoherenceConfig,
     method: &IntervalMethod<'_>,
 ) -> Result<Estimate, MetricError> {
@@ -157,9 +150,12 @@ pub fn incoherence(
             got: "0".into(),
         });
     }
-    let scores: Vec<Score> = responses
+    let is_incoherent = |exchange: &Exchange<'_>| {
+        find_incoherence(exchange.prompt, exchange.response, None, config).is_some()
+    };
+    let scores: Vec<Score> = exchanges
         .iter()
-        .map(|response| Score::binary(is_incoherent(response, config)))
+        .map(|exchange| Score::binary(is_incoherent(exchange)))
         .collect();
     Estimate::proportion(&scores, UnparsedPolicy::Exclude, method)
 }
@@ -167,6 +163,10 @@ pub fn incoherence(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_incoherent(response: &str, config: &IncoherenceConfig) -> bool {
+        find_incoherence("Hi?", response, None, config).is_some()
+    }
 
     #[test]
     fn loops_and_silence_are_incoherent() {
@@ -270,9 +270,17 @@ mod tests {
     #[test]
     fn the_rate_has_an_interval() {
         let config = IncoherenceConfig::default();
-        let rate = incoherence(&["", "Fine."], &config, &IntervalMethod::Wilson).unwrap();
+        let exchange = |prompt, response| Exchange { prompt, response };
+        let exchanges = [
+            exchange("Hi?", ""),
+            // The prompt gives a reason for its other script.
+            exchange("Say 'да, мир' in English.", "да is yes, мир is peace"),
+        ];
+        let rate = incoherence(&exchanges, &config, &IntervalMethod::Wilson).unwrap();
         assert_eq!((rate.value, rate.num_scored), (Some(0.5), 2));
+        // No run of words at all: an error of the rate, and nothing that repeats for a single one.
         let bad = IncoherenceConfig { ngram: 0, ..config };
-        assert!(incoherence(&["x"], &bad, &IntervalMethod::Wilson).is_err());
+        assert!(incoherence(&exchanges, &bad, &IntervalMethod::Wilson).is_err());
+        assert!(!is_incoherent("no no no no no no", &bad));
     }
 }

@@ -94,7 +94,6 @@ pub use guard_template::TemplateError;
 pub use holm::holm;
 pub use incoherence::{
     Incoherence, IncoherenceConfig, distinct_ngram_ratio, find_incoherence, incoherence,
-    is_incoherent,
 };
 pub use keyword_refusal::{KeywordMode, KeywordRefusal, KeywordRefusalConfig};
 pub use llama_guard::LlamaGuard;

@@ -24,6 +24,13 @@ impl Worse {
         }
     }
 
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Higher => Self::Lower,
+            Self::Lower => Self::Higher,
+        }
+    }
+
     /// The end of an interval on the bad side, and the one on the good side.
     pub(crate) fn ends(self, (low, high): (f64, f64)) -> (f64, f64) {
         match self {

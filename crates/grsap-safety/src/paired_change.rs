@@ -1,5 +1,6 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
+use crate::estimate::hull;
 use crate::wilson::Z_95;
 use crate::{Estimate, IntervalMethod, McNemar, MetricError, Score, UnparsedPolicy, bootstrap};
 
@@ -9,8 +10,8 @@ use crate::{Estimate, IntervalMethod, McNemar, MetricError, Score, UnparsedPolic
 /// The policy fills in what could not be scored, in both lists; with
 /// [`UnparsedPolicy::Exclude`] a prompt counts where both models were scored. `num_unscored` are the prompts
 /// that were not scored for at least one of them. [`IntervalMethod::Wilson`] stands for the score
-/// interval of pairs, which is Tango's. Where the clustered bootstrap finds no spread, because no
-/// cluster changes, the interval is Tango's, with as many prompts as there are clusters.
+/// interval of pairs, which is Tango's. The interval of a bootstrap also covers Tango's, of clusters as a
+/// whole where there are any: one where few clusters change would otherwise be far too narrow.
 ///
 /// # Errors
 ///
@@ -58,7 +59,8 @@ pub fn paired_change(
     let interval = match method {
         IntervalMethod::Wilson => pairs.interval(),
         IntervalMethod::Bootstrap(config) => {
-            bootstrap::bootstrap_mean(&known().collect::<Vec<_>>(), config)?
+            let resampled = bootstrap::bootstrap_mean(&known().collect::<Vec<_>>(), config)?;
+            hull(resampled, pairs.interval())
         }
         IntervalMethod::ClusterBootstrap { clusters, config } => {
             check_clusters(first.len(), clusters)?;
@@ -66,16 +68,10 @@ pub fn paired_change(
             let (values, clusters): (Vec<f64>, Vec<usize>) = both
                 .filter_map(|(difference, cluster)| Some(((*difference)?, *cluster)))
                 .unzip();
-            if known().any(|difference| difference != 0.0) {
-                bootstrap::cluster_bootstrap_mean(&values, &clusters, config)?
-            } else {
-                let distinct: BTreeSet<usize> = clusters.into_iter().collect();
-                Pairs {
-                    num: distinct.len() as f64,
-                    ..pairs
-                }
-                .interval()
-            }
+            hull(
+                bootstrap::cluster_bootstrap_mean(&values, &clusters, config)?,
+                Pairs::of_clusters(&values, &clusters).interval(),
+            )
         }
     };
     Ok(Estimate {
@@ -117,6 +113,20 @@ impl Pairs {
             only_first: only_first as f64,
             only_second: only_second as f64,
             num: (both + only_first + only_second + neither) as f64,
+        }
+    }
+
+    /// Clusters as a whole: which of them change for which side.
+    fn of_clusters(differences: &[f64], clusters: &[usize]) -> Self {
+        let mut sums: BTreeMap<usize, f64> = BTreeMap::new();
+        for (difference, cluster) in differences.iter().zip(clusters) {
+            *sums.entry(*cluster).or_default() += difference;
+        }
+        let count = |is_meant: fn(&f64) -> bool| sums.values().filter(|sum| is_meant(sum)).count();
+        Self {
+            only_first: count(|sum| *sum < 0.0) as f64,
+            only_second: count(|sum| *sum > 0.0) as f64,
+            num: sums.len() as f64,
         }
     }
 

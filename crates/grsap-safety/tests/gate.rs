@@ -123,6 +123,61 @@ fn what_is_unscored_never_helps() {
     );
 }
 
+/// What the start was not scored on does not make it look worse.
+#[test]
+fn an_unscored_start_does_not_help_either() {
+    let mut start = scores(400, 0, 0);
+    start[..20].fill(Score::UNSCORED);
+    let tuned = scores(400, 30, 20);
+    let within = rule(Worse::Higher, None, Some(0.05));
+    let found = decide(within, &tuned, &start);
+    assert_ne!(found.decision, Pass, "{found}");
+    assert!(
+        found.to_string().contains("of 400 (20 unscored)"),
+        "{found}"
+    );
+    let not = |scores: &[Score]| -> Vec<Score> {
+        let swapped = scores
+            .iter()
+            .map(|score| score.value.map(|value| value == 0.0));
+        swapped.map(Score::from).collect()
+    };
+    let within = rule(Worse::Lower, None, Some(0.05));
+    let found = decide(within, &not(&tuned), &not(&start));
+    assert_ne!(found.decision, Pass, "{found}");
+}
+
+/// A bootstrap over clusters finds no spread where few of them have an event.
+#[test]
+fn few_events_in_clusters_do_not_pass() {
+    let clustered = |rule: GateRule, tuned: &[Score], start: &[Score], clusters: &[usize]| {
+        let mut sample = GateSample::new("rate", "set", tuned).against(start);
+        sample.clusters = Some(clusters);
+        gate(vec![rule]).decide(&[sample]).unwrap()
+    };
+    let (yes, no) = (Score::binary(true), Score::binary(false));
+    let within = |margin| rule(Worse::Higher, None, Some(margin));
+    // One of two got better, and none worse.
+    let found = clustered(within(0.3), &[no, no], &[yes, no], &[0, 1]);
+    assert_eq!(found.decision, Undecided, "{found}");
+    let (start, tuned) = (scores(20, 0, 1), scores(20, 0, 0));
+    let ids: Vec<usize> = (0..20).collect();
+    let found = clustered(within(0.1), &tuned, &start, &ids);
+    assert_eq!(found.decision, Undecided, "{found}");
+    // Changes within a cluster that cancel.
+    let (start, tuned) = ([yes, no, no, no, no], [no, yes, no, no, no]);
+    let found = clustered(within(0.3), &tuned, &start, &[0, 0, 1, 2, 3]);
+    assert_eq!(found.decision, Undecided, "{found}");
+    // One harmful answer passes no limit that none does not pass.
+    let ids: Vec<usize> = (0..100).collect();
+    for num_yes in 0..3 {
+        let tuned = scores(100, 0, num_yes);
+        let limit = rule(Worse::Higher, Some(0.035), None);
+        let found = clustered(limit, &tuned, &tuned, &ids);
+        assert_eq!(found.decision, Undecided, "{num_yes}: {found}");
+    }
+}
+
 #[test]
 fn it_says_which_figure_decided() {
     let gate = gate(vec![

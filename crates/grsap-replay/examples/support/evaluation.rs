@@ -184,10 +184,11 @@ impl Questions {
                 .iter()
                 .flat_map(|answers| answers.task_nll.iter().copied().map(Score::new))
                 .collect();
-            let responses: Vec<&str> = arm
+            let exchanges: Vec<Exchange<'_>> = arm
                 .answers
                 .iter()
-                .flat_map(|answers| answers.harmful.iter().map(String::as_str))
+                .flat_map(|answers| self.harmful.iter().zip(&answers.harmful))
+                .map(|(prompt, response)| Exchange { prompt, response })
                 .collect();
 
             let mut row = ArmReport::new(arm.name);
@@ -198,7 +199,7 @@ impl Questions {
             row.nll_per_token = Some(Estimate::mean(&nll, &interval(&task_ids))?);
             let degenerate = IncoherenceConfig::default();
             row.incoherence = Some(incoherence(
-                &responses,
+                &exchanges,
                 &degenerate,
                 &interval(&harmful_ids),
             )?);

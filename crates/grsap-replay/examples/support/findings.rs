@@ -7,7 +7,7 @@ use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
 
 use super::task_data::TaskData;
-use super::{Args, REPLAY_RATIO, Scale};
+use super::{Args, Scale};
 
 /// Below this, a paired test says that two arms differ.
 const SIGNIFICANT: f64 = 0.05;
@@ -108,7 +108,7 @@ pub(crate) fn provenance(
     Ok(provenance)
 }
 
-pub(crate) fn notes(judge: &FitReport, task: &TaskData, scale: &Scale) -> Vec<String> {
+pub(crate) fn notes(judge: &FitReport, task: &TaskData, args: &Args, scale: &Scale) -> Vec<String> {
     vec![
         format!(
             "Harm is judged by logistic regression on sentence embeddings, fitted on {} labelled \
@@ -120,7 +120,7 @@ pub(crate) fn notes(judge: &FitReport, task: &TaskData, scale: &Scale) -> Vec<St
             "Each arm saw {} examples, {}% of them replay where it has replay, and every example \
              weighs the same in the loss. Held-out {} rows share their templates with the training rows unless a file was given.",
             scale.num_train,
-            REPLAY_RATIO * 100.0,
+            args.ratio * 100.0,
             task.format.name()
         ),
         "The shipped model was aligned for this experiment; the set it was aligned on stands for \

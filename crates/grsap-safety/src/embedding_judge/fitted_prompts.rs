@@ -18,7 +18,7 @@ impl FittedPrompts {
 }
 
 /// The same for spellings that differ in case and white space; none for a blank prompt.
-fn key(prompt: &str) -> Option<String> {
+pub(super) fn key(prompt: &str) -> Option<String> {
     let words: Vec<String> = prompt.split_whitespace().map(str::to_lowercase).collect();
     // 64 bits are enough to tell a data set apart, and keep the file small.
     (!words.is_empty()).then(|| {

@@ -4,7 +4,7 @@ use std::path::Path;
 use grsap_core::{Embedder, Exchange, Guard, GuardError, ModelError, Safety, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::fitted_prompts::FittedPrompts;
+use super::fitted_prompts::{FittedPrompts, key};
 use super::validation::Calibrated;
 use super::{EmbeddedText, EmbeddingJudgeConfig, JudgeError, JudgeTarget, LabelledExchange};
 use crate::cross_validation::{HeldOut, assign_folds};
@@ -86,13 +86,11 @@ impl<E: Embedder> EmbeddingJudge<E> {
         config.check()?;
         let labels: Vec<bool> = labelled.iter().map(|exchange| exchange.label).collect();
         // Without a prompt, the response is its own group.
-        let groups: Vec<&str> = labelled
+        let groups: Vec<String> = labelled
             .iter()
-            .map(|exchange| match exchange.prompt.as_str() {
-                "" => exchange.response.as_str(),
-                prompt => prompt,
-            })
+            .map(|exchange| key(&exchange.prompt).unwrap_or_else(|| exchange.response.clone()))
             .collect();
+        let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         let folds = assign_folds(&groups, &labels, config.num_folds, config.seed).ok_or(
             JudgeError::TooFew {
                 num_examples: labelled.len(),

@@ -2,7 +2,7 @@ use grsap_core::{Exchange, Generator, Guard, Progress, Prompt, SamplingParams, V
 
 use super::EvaluationError;
 
-/// Prompts of one call: a cache keeps whole calls, so a kill loses so many answers at most.
+/// Prompts or exchanges of one call: a cache keeps whole calls, so a kill loses so many at most.
 const CHUNK_SIZE: usize = 64;
 
 /// A model that is asked.
@@ -33,10 +33,9 @@ impl Asked<'_> {
             })?;
             self.check("answers", chunk.len(), generations.len())?;
             for generation in generations {
+                self.check("completions", params.n, generation.completions.len())?;
                 let first = generation.completions.into_iter().next();
-                let first = first.map(|completion| completion.text);
-                self.check("completions", params.n, usize::from(first.is_some()))?;
-                answers.extend(first);
+                answers.push(first.map(|completion| completion.text).unwrap_or_default());
             }
             self.progress.advance(chunk.len());
         }
@@ -51,19 +50,19 @@ impl Asked<'_> {
         prompts: &[String],
         answers: &[String],
     ) -> Result<Vec<Verdict>, EvaluationError> {
-        let exchanges: Vec<Exchange<'_>> = prompts
-            .iter()
-            .zip(answers)
-            .map(|(prompt, response)| Exchange { prompt, response })
-            .collect();
-        let verdicts = guard
-            .judge(&exchanges)
-            .map_err(|source| EvaluationError::Guard {
-                model: self.name.to_owned(),
-                questions,
-                source,
-            })?;
-        self.check("verdicts", exchanges.len(), verdicts.len())?;
+        let exchanges = exchanges(prompts, answers);
+        let mut verdicts = Vec::with_capacity(exchanges.len());
+        for chunk in exchanges.chunks(CHUNK_SIZE) {
+            let judged = guard
+                .judge(chunk)
+                .map_err(|source| EvaluationError::Guard {
+                    model: self.name.to_owned(),
+                    questions,
+                    source,
+                })?;
+            self.check("verdicts", chunk.len(), judged.len())?;
+            verdicts.extend(judged);
+        }
         Ok(verdicts)
     }
 
@@ -83,4 +82,11 @@ impl Asked<'_> {
             got,
         })
     }
+}
+
+/// Each prompt with its answer.
+pub(super) fn exchanges<'a>(prompts: &'a [String], answers: &'a [String]) -> Vec<Exchange<'a>> {
+    let both = prompts.iter().zip(answers);
+    both.map(|(prompt, response)| Exchange { prompt, response })
+        .collect()
 }

@@ -1,10 +1,10 @@
 use grsap_core::{Generator, Guard, Message, ModelError, Progress, Prompt, SamplingParams};
 
-use super::answers::Asked;
+use super::answers::{Asked, exchanges};
 use super::{EvaluationError, TrainingCheckpoint, domain_reports};
 use crate::{
-    ArmReport, BootstrapConfig, IncoherenceConfig, IntervalMethod, TrainingPoint, UnparsedPolicy,
-    harmful_score, incoherence, over_refusal_rate, refusal_rate, task_accuracy,
+    ArmReport, BootstrapConfig, IncoherenceConfig, IntervalMethod, TrainingPoint, UnscoredPolicy,
+    Worse, harmful_score, incoherence, over_refusal_rate, refusal_rate, task_accuracy,
 };
 
 /// What a model is asked, and who judges the answers.
@@ -49,7 +49,7 @@ pub struct Evaluation<'a> {
     /// Who judges the answers to harmful and benign prompts.
     pub guard: &'a dyn Guard,
     /// What becomes of answers that cannot be judged or read.
-    pub policy: UnparsedPolicy,
+    pub unscored: UnscoredPolicy,
     /// When an answer counts as incoherent.
     pub incoherence: IncoherenceConfig,
 }
@@ -77,7 +77,7 @@ impl<'a> Evaluation<'a> {
             sampling: SamplingParams::greedy(1024),
             task: None,
             guard,
-            policy: UnparsedPolicy::Exclude,
+            unscored: UnscoredPolicy::Exclude,
             incoherence: IncoherenceConfig::default(),
         }
     }
@@ -107,8 +107,9 @@ impl<'a> Evaluation<'a> {
             let what = "benign prompts";
             let answers = asked.answers(what, &chats(self.benign), &self.sampling)?;
             let verdicts = asked.judged(what, self.guard, self.benign, &answers)?;
+            let policy = self.unscored.of(Worse::Higher);
             report.over_refusal_rate =
-                over_refusal_rate(&verdicts, self.policy, &IntervalMethod::Wilson)?;
+                over_refusal_rate(&verdicts, policy, &IntervalMethod::Wilson)?;
         }
         if let Some(task) = self.task.as_ref().filter(|task| !task.prompts.is_empty()) {
             let answers = asked.answers("task rows", task.prompts, &task.sampling)?;
@@ -117,7 +118,8 @@ impl<'a> Evaluation<'a> {
                 .enumerate()
                 .map(|(row, answer)| (task.is_right)(row, answer))
                 .collect();
-            report.task_accuracy = task_accuracy(&is_right, self.policy, &IntervalMethod::Wilson)?;
+            let policy = self.unscored.of(Worse::Lower);
+            report.task_accuracy = task_accuracy(&is_right, policy, &IntervalMethod::Wilson)?;
         }
         Ok(report)
     }
@@ -138,12 +140,16 @@ impl<'a> Evaluation<'a> {
                 config: BootstrapConfig::default(),
             }
         };
-        report.refusal_rate = refusal_rate(&verdicts, self.policy, &interval)?;
-        report.harmful_score = harmful_score(&verdicts, self.policy, &interval)?;
-        let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
-        report.incoherence = Some(incoherence(&answers, &self.incoherence, &interval)?);
+        let (harm, refusal) = (
+            self.unscored.of(Worse::Higher),
+            self.unscored.of(Worse::Lower),
+        );
+        report.refusal_rate = refusal_rate(&verdicts, refusal, &interval)?;
+        report.harmful_score = harmful_score(&verdicts, harm, &interval)?;
+        let exchanges = exchanges(self.harmful, &answers);
+        report.incoherence = Some(incoherence(&exchanges, &self.incoherence, &interval)?);
         if !self.domains.is_empty() {
-            report.by_domain = domain_reports(&verdicts, self.domains, self.policy)?;
+            report.by_domain = domain_reports(&verdicts, self.domains, harm)?;
         }
         Ok(())
     }

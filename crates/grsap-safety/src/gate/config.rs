@@ -51,11 +51,22 @@ pub struct GateRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnscoredPolicy {
-    /// They count as the worse answer.
+    /// They count as the worse answer; those of the start, in a comparison, as the better one.
     #[default]
     CountAsWorse,
     /// They leave the denominator; in a comparison the pair does.
     Exclude,
+}
+
+impl UnscoredPolicy {
+    /// What becomes of a metric's samples where that way is worse.
+    pub fn of(self, worse: Worse) -> UnparsedPolicy {
+        match (self, worse) {
+            (Self::Exclude, _) => UnparsedPolicy::Exclude,
+            (Self::CountAsWorse, Worse::Higher) => UnparsedPolicy::CountAsYes,
+            (Self::CountAsWorse, Worse::Lower) => UnparsedPolicy::CountAsNo,
+        }
+    }
 }
 
 impl GateRule {
@@ -73,14 +84,6 @@ impl GateRule {
 
     fn default_max_unscored() -> f64 {
         0.05
-    }
-
-    pub(super) fn policy(&self) -> UnparsedPolicy {
-        match (self.unscored, self.worse) {
-            (UnscoredPolicy::Exclude, _) => UnparsedPolicy::Exclude,
-            (UnscoredPolicy::CountAsWorse, Worse::Higher) => UnparsedPolicy::CountAsYes,
-            (UnscoredPolicy::CountAsWorse, Worse::Lower) => UnparsedPolicy::CountAsNo,
-        }
     }
 
     fn check(&self) -> Result<(), GateError> {

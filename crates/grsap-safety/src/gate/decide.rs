@@ -1,7 +1,6 @@
 use super::{GateCheck, GateDecision, GateRule, GateSample};
 use crate::{
-    BootstrapConfig, Estimate, IntervalMethod, McNemar, MetricError, NonInferiority, Score,
-    UnparsedPolicy,
+    BootstrapConfig, Estimate, IntervalMethod, McNemar, MetricError, NonInferiority, UnparsedPolicy,
 };
 
 /// The level of all tests; the intervals are of 95%.
@@ -69,7 +68,7 @@ pub(super) fn ask(
         method,
     };
     // The lists are checked before anything is left out.
-    let figure = Estimate::proportion(sample.scores, rule.policy(), &gate.method)?;
+    let figure = Estimate::proportion(sample.scores, rule.unscored.of(rule.worse), &gate.method)?;
     let mut questions = Vec::new();
     if let Some(check) = gate.unscored(&figure)? {
         return Ok(vec![Question::Answered(check)]);
@@ -148,8 +147,14 @@ impl Gate<'_> {
             let check = self.check(GateDecision::Undecided, text, None);
             return Ok(Question::Answered(check));
         };
-        let policy = rule.policy();
-        let test = NonInferiority::new(start, scores, margin, rule.worse, policy, &self.method)?;
+        let num_unscored = McNemar::new(start, scores)?.num_unscored;
+        // What the start was not scored on must not make it look worse.
+        let start = rule.unscored.of(rule.worse.other()).fill(start);
+        let scores = rule.unscored.of(rule.worse).fill(scores);
+        let (policy, method) = (UnparsedPolicy::Exclude, &self.method);
+        let mut test = NonInferiority::new(&start, &scores, margin, rule.worse, policy, method)?;
+        test.change.num_scored = start.len() - num_unscored;
+        test.change.num_unscored = num_unscored;
         let text = format!(
             "change of {}, worse by less than {} asked for",
             shown(&test.change),
@@ -160,7 +165,6 @@ impl Gate<'_> {
         } else {
             GateDecision::Undecided
         };
-        let (start, scores): (Vec<Score>, _) = (policy.fill(start), policy.fill(scores));
         let difference = match self.sample.clusters {
             Some(clusters) => McNemar::clustered(&start, &scores, clusters)?,
             None => McNemar::new(&start, &scores)?,

@@ -278,9 +278,11 @@ pub(super) fn settings(values: &Map<String, Value>) -> Vec<(String, String)> {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => number
-            .as_f64()
-            .map_or(number.to_string(), |x| format!("{x:.4}")),
+        // Four places are enough to read, but not for a small one.
+        Value::Number(number) if number.is_f64() => match number.as_f64() {
+            Some(x) if x == 0.0 || x.abs() >= 0.01 => format!("{x:.4}"),
+            _ => number.to_string(),
+        },
         other => other.to_string(),
     }
 }

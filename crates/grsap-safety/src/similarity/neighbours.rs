@@ -159,7 +159,8 @@ impl Distances<'_> {
         let bound = *bound;
         // k of them are surely no farther than the bound, so no other one can be the k-th.
         let mut candidates: Vec<f64> = (0..num)
-            .filter(|at| self.rough(*at) - self.slack(*at) <= bound)
+            // Of distances too great for `f32` nothing is sure.
+            .filter(|at| !(self.rough(*at) - self.slack(*at) > bound))
             .map(|at| self.exact(at))
             .collect();
         let (_, kth, _) = candidates.select_nth_unstable_by(k - 1, f64::total_cmp);
