@@ -1,4 +1,4 @@
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::error::{KernelError, check};
 use crate::ops;
@@ -35,7 +35,7 @@ pub fn write_rows(
     Ok(reference(buffer, values, rows))
 }
 
-/// The same in plain tensor operations: what was there is taken away, then the values are added.
+/// The same in plain tensor operations.
 pub fn reference(buffer: Tensor<2>, values: Tensor<2>, rows: &[usize]) -> Tensor<2> {
     if rows.is_empty() {
         return buffer;
@@ -46,11 +46,5 @@ pub fn reference(buffer: Tensor<2>, values: Tensor<2>, rows: &[usize]) -> Tensor
         .map(|&row| i32::try_from(row).unwrap_or(i32::MAX))
         .collect();
     let indices = Tensor::<1, Int>::from_data(TensorData::from(indices.as_slice()), &device);
-    let old = buffer.clone().select(0, indices.clone());
-    buffer.select_assign(
-        0,
-        indices,
-        values - old,
-        burn::tensor::IndexingUpdateOp::Add,
-    )
+    buffer.select_assign(0, indices, values, IndexingUpdateOp::Assign)
 }

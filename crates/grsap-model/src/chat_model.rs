@@ -210,10 +210,11 @@ impl Generator for ChatModel {
 /// stage 2).
 impl Perplexity for ChatModel {
     fn perplexity(&self, texts: &[&str]) -> Result<Vec<f64>, ModelError> {
+        let limit = PERPLEXITY_TOKENS.min(self.decoder.config().max_position_embeddings);
         let mut sequences = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
             let mut ids = self.encode_text_at(index, text)?;
-            ids.truncate(PERPLEXITY_TOKENS);
+            ids.truncate(limit);
             sequences.push(ids);
         }
         let all = [true; PERPLEXITY_TOKENS];

@@ -9,7 +9,9 @@ const MOST_GAPS: usize = 1 << 20;
 /// is whole.
 ///
 /// The texts of all [`push`](Self::push)es and of [`finish`](Self::finish) together are what
-/// [`ChatTokenizer::decode`](crate::ChatTokenizer::decode) gives without special tokens.
+/// [`ChatTokenizer::decode`](crate::ChatTokenizer::decode) gives without special tokens. There is one exception:
+/// where bytes behind a character make none themselves, a decoder with byte fallback takes the character
+/// back, which has appeared already. It stays.
 #[derive(Debug, Clone)]
 pub struct StreamDecoder {
     source: Arc<DecodeSource>,
@@ -154,9 +156,7 @@ impl StreamDecoder {
                 pending.clear();
             }
             (DecodeSource::Tokenizer(tokenizer), State::Window { ids, num_done }) => {
-                if let Some(rest) = window_rest(tokenizer, ids, *num_done) {
-                    self.text.push_str(&rest);
-                }
+                self.text.push_str(&window_rest(tokenizer, ids, *num_done));
                 *num_done = ids.len();
             }
             _ => {}
@@ -194,18 +194,19 @@ fn drain_utf8(pending: &mut Vec<u8>, text: &mut String) {
     pending.drain(..pending.len() - num_left);
 }
 
-/// What the tokens after the first `num_done` add to the text. `None` when they change what
-/// stands before.
-fn window_rest(tokenizer: &Tokenizer, ids: &[u32], num_done: usize) -> Option<String> {
-    let done = tokenizer.decode(ids.get(..num_done)?, true).ok()?;
-    let all = tokenizer.decode(ids, true).ok()?;
-    all.strip_prefix(done.as_str()).map(str::to_owned)
+/// What the tokens after the first `num_done` add to the text. Where they change what stands before, that
+/// is what they are by themselves.
+fn window_rest(tokenizer: &Tokenizer, ids: &[u32], num_done: usize) -> String {
+    let (done, new) = ids.split_at(num_done.min(ids.len()));
+    let decode = |ids: &[u32]| tokenizer.decode(ids, true).unwrap_or_default();
+    match decode(ids).strip_prefix(decode(done).as_str()) {
+        Some(rest) => rest.to_owned(),
+        None => decode(new),
+    }
 }
 
 fn push_window(tokenizer: &Tokenizer, ids: &mut Vec<u32>, num_done: &mut usize, text: &mut String) {
-    let Some(rest) = window_rest(tokenizer, ids, *num_done) else {
-        return;
-    };
+    let rest = window_rest(tokenizer, ids, *num_done);
     if rest.is_empty() || rest.ends_with(char::REPLACEMENT_CHARACTER) {
         return;
     }
@@ -315,5 +316,13 @@ mod tests {
         let parts = parts(source.stream(), &ids);
         assert_eq!(parts, ["", "a", " b", "c", "", "é", " a", "", "\u{FFFD}"]);
         assert_eq!(parts.concat(), tokenizer.decode(&ids, true).unwrap());
+
+        // A byte behind a character spoils the whole run of bytes when all is decoded at once. Here the
+        // character stays, and the text goes on.
+        let ids = [3, 4, 3, 0, 1, 2];
+        let parts = self::parts(source.stream(), &ids);
+        assert_eq!(parts, ["", "é", "", "\u{FFFD} a", " b", "c", ""]);
+        let parts = self::parts(source.stream(), &[3, 4, 3]);
+        assert_eq!(parts, ["", "é", "", "\u{FFFD}"]);
     }
 }

@@ -31,7 +31,8 @@ pub struct LoraConfig {
     pub lora_dropout: f64,
     /// The projections.
     pub target_modules: TargetModules,
-    /// Only these layers; `None` for all.
+    /// Only these layers; `None` for all. A module that `target_modules` names in full is taken in any
+    /// case, as in PEFT.
     pub layers_to_transform: Option<Vec<usize>>,
     /// Multiply by `lora_alpha / sqrt(r)` instead.
     pub use_rslora: bool,
@@ -151,6 +152,10 @@ impl LoraConfig {
     fn selects(&self, name: &str) -> bool {
         let named = match &self.target_modules {
             TargetModules::AllLinear => true,
+            // A whole name is meant wherever it is, as in PEFT.
+            TargetModules::Names(names) if names.iter().any(|target| name == target) => {
+                return true;
+            }
             TargetModules::Names(names) => names.iter().any(|target| matches(name, target)),
         };
         let in_layer = match &self.layers_to_transform {

@@ -119,6 +119,8 @@ pub(super) fn from_json(
         layers_to_transform: match fields.get("layers_to_transform") {
             // PEFT takes one number for a list of one.
             Some(Value::Number(_)) => Some(vec![reader.required(fields, "layers_to_transform")?]),
+            // And an empty list for all of them.
+            Some(Value::Array(layers)) if layers.is_empty() => None,
             _ => reader.optional(fields, "layers_to_transform")?,
         },
         use_rslora: reader.optional(fields, "use_rslora")?.unwrap_or(false),

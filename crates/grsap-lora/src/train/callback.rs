@@ -11,6 +11,17 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Measuring a model while it trains belongs here: on a checkpoint, load its adapter onto another
 /// handle of the model with [`load_adapter`](crate::load_adapter) and ask that; [`KeepBest`](crate::KeepBest) does the rest.
 pub trait Callback {
+    /// Whether the run may begin, or continue after `first_step` finished steps. All callbacks are asked
+    /// before the first of them is told of the start, so this changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Ends the run before it begins.
+    fn may_start(&self, first_step: usize) -> Result<(), BoxError> {
+        let _ = first_step;
+        Ok(())
+    }
+
     /// The run begins, or continues after `first_step` finished steps.
     ///
     /// # Errors

@@ -114,7 +114,7 @@ pub(super) struct CheckpointDir<'a> {
     pub(super) output_dir: &'a Path,
     pub(super) trainable: &'a dyn Trainable,
     pub(super) base_model: Option<&'a str>,
-    pub(super) identity: &'a RunIdentity,
+    pub(super) identity: RunIdentity,
 }
 
 /// Keeps other runs out of an output directory as long as it lives.
@@ -242,7 +242,7 @@ impl CheckpointDir<'_> {
                 path,
                 reason: format!("{e}; without this directory a run continues from an older one"),
             })?;
-        match state.run.difference(self.identity) {
+        match state.run.difference(&self.identity) {
             None => Ok(state),
             Some((field, saved, current)) => Err(CheckpointError::Mismatch {
                 dir: dir.to_owned(),

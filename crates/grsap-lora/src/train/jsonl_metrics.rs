@@ -18,7 +18,7 @@ pub struct JsonlMetrics {
     path: PathBuf,
     file: Option<File>,
     /// The lines of the step that a run continues from: its checkpoint is measured again.
-    last: Vec<String>,
+    last: Vec<Vec<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ impl JsonlMetrics {
 impl Callback for JsonlMetrics {
     fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
         let (kept, last) = lines_up_to(&self.path, first_step)?;
-        grsap_core::write_atomic(&self.path, kept.as_bytes())?;
+        grsap_core::write_atomic(&self.path, &kept)?;
         self.last = last;
         self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
         Ok(())
@@ -62,7 +62,7 @@ impl Callback for JsonlMetrics {
         let name = serde_json::to_string(&format!("eval_{name}"))?;
         let value = serde_json::to_string(&value)?;
         let line = format!("{{\"step\":{step},{name}:{value}}}\n");
-        if !self.last.contains(&line) {
+        if !self.last.iter().any(|last| last == line.as_bytes()) {
             self.write(&line)?;
         }
         Ok(())
@@ -70,20 +70,20 @@ impl Callback for JsonlMetrics {
 }
 
 /// The lines of the steps up to one, and those of that one by themselves.
-fn lines_up_to(path: &Path, last_step: usize) -> io::Result<(String, Vec<String>)> {
-    let text = match std::fs::read_to_string(path) {
+fn lines_up_to(path: &Path, last_step: usize) -> io::Result<(Vec<u8>, Vec<Vec<u8>>)> {
+    let bytes = match std::fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
-        text => text?,
+        bytes => bytes?,
     };
-    let (mut kept, mut last) = (String::new(), Vec::new());
-    for line in text.lines() {
+    let (mut kept, mut last) = (Vec::new(), Vec::new());
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         // A line that a kill cut short does not parse.
-        let Ok(Line { step }) = serde_json::from_str(line) else {
+        let Ok(Line { step }) = serde_json::from_slice(line) else {
             continue;
         };
-        let line = format!("{line}\n");
+        let line = [line.trim_ascii_end(), b"\n"].concat();
         if step <= last_step {
-            kept.push_str(&line);
+            kept.extend_from_slice(&line);
         }
         if step == last_step {
             last.push(line);

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::callback::{BoxError, Callback};
 use super::checkpoint::copy_model;
 
-/// What was measured, in order of the steps.
+/// The [`Measured`] of a run.
 const MEASURED: &str = "best.json";
 const PREFIX: &str = "best-";
 const HIDDEN_PREFIX: &str = ".best-";
@@ -20,6 +21,13 @@ pub struct BestCheckpoint {
     pub step: usize,
     /// The metric of its adapter.
     pub value: f64,
+}
+
+/// What was measured, in order of the steps.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
+    metric: String,
+    checkpoints: Vec<BestCheckpoint>,
 }
 
 /// Measures every checkpoint, keeps the adapter (or the model) of the best one, and can end a run that no longer
@@ -47,6 +55,8 @@ pub struct KeepBest<M> {
     greater_is_better: bool,
     patience: Option<usize>,
     measured: Vec<BestCheckpoint>,
+    /// Steps whose folders are this callback's.
+    known: BTreeSet<usize>,
 }
 
 impl<M> KeepBest<M>
@@ -63,6 +73,7 @@ where
             greater_is_better: false,
             patience: None,
             measured: Vec::new(),
+            known: BTreeSet::new(),
         }
     }
 
@@ -74,7 +85,8 @@ where
         }
     }
 
-    /// What the metric is called where it is written down; `metric` without this.
+    /// What the metric is called where it is written down; `metric` without this. Two metrics need a
+    /// folder each.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -123,37 +135,48 @@ where
         Ok(())
     }
 
+    /// What an earlier run measured here.
+    fn load_measured(&self) -> Result<Vec<BestCheckpoint>, BoxError> {
+        let path = self.dir.join(MEASURED);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            bytes => bytes?,
+        };
+        let path = path.display();
+        let found: Measured =
+            serde_json::from_slice(&bytes).map_err(|error| format!("{path}: {error}"))?;
+        if found.metric != self.name {
+            return Err(format!(
+                "{path} is of the metric `{}`: `{}` needs another directory",
+                found.metric, self.name
+            )
+            .into());
+        }
+        Ok(found.checkpoints)
+    }
+
     fn save_measured(&self) -> Result<(), BoxError> {
-        let json = serde_json::to_vec_pretty(&self.measured)?;
+        self.load_measured()?; // another metric's is not replaced
+        let json = serde_json::to_vec_pretty(&Measured {
+            metric: self.name.clone(),
+            checkpoints: self.measured.clone(),
+        })?;
         grsap_core::write_atomic(self.dir.join(MEASURED), &json)?;
         Ok(())
     }
 
-    /// Deletes the adapters of these steps but the best one, and what a killed run left half-written.
-    /// Nothing else: not all in the directory need be this callback's.
-    fn delete_others(&self, steps: &[usize]) -> Result<(), BoxError> {
+    /// Deletes the adapters of all known steps but the best one. Nothing else: not all in the directory
+    /// need be this callback's.
+    fn delete_others(&mut self) -> Result<(), BoxError> {
         let best = self.best().map(|best| best.step);
-        for &step in steps.iter().filter(|step| Some(**step) != best) {
+        for &step in self.known.iter().filter(|step| Some(**step) != best) {
             match fs::remove_dir_all(self.dir_of(step)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
                 _ => {}
             }
         }
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            if entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(HIDDEN_PREFIX)
-            {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
+        self.known.retain(|step| Some(*step) == best);
         Ok(())
-    }
-
-    fn steps(&self) -> Vec<usize> {
-        self.measured.iter().map(|one| one.step).collect()
     }
 
     /// Checkpoints since the best one.
@@ -168,18 +191,8 @@ impl<M> Callback for KeepBest<M>
 where
     M: FnMut(usize, &Path) -> Result<f64, BoxError>,
 {
-    fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
-        fs::create_dir_all(&self.dir)?;
-        let path = self.dir.join(MEASURED);
-        self.measured = match fs::read(&path) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))?
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(e.into()),
-        };
-        let steps = self.steps();
-        if first_step == 0 && !steps.is_empty() {
+    fn may_start(&self, first_step: usize) -> Result<(), BoxError> {
+        if first_step == 0 && !self.load_measured()?.is_empty() {
             let dir = self.dir.display();
             return Err(format!(
                 "{dir} has the best checkpoint of an earlier run: continue that one, or name another \
@@ -187,9 +200,29 @@ where
             )
             .into());
         }
+        Ok(())
+    }
+
+    fn on_start(&mut self, first_step: usize, _num_steps: usize) -> Result<(), BoxError> {
+        fs::create_dir_all(&self.dir)?;
+        // What a killed run left half-written.
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(HIDDEN_PREFIX) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        self.measured = self.load_measured()?;
+        self.known = self.measured.iter().map(|one| one.step).collect();
         self.measured.retain(|one| one.step <= first_step);
-        self.save_measured()?;
-        self.delete_others(&steps)
+        // A run that goes on from an older checkpoint may have lost the adapter that was best then.
+        while let Some(best) = self.best()
+            && !self.dir_of(best.step).is_dir()
+        {
+            self.measured.retain(|one| *one != best);
+        }
+        Ok(())
     }
 
     fn on_checkpoint(&mut self, step: usize, dir: &Path) -> Result<ControlFlow<()>, BoxError> {
@@ -200,14 +233,15 @@ where
             }
             tracing::info!(step, value, "measured a checkpoint");
             self.measured.push(BestCheckpoint { step, value });
+            self.known.insert(step);
             // In this order a kill leaves an adapter too many. The run goes on from this checkpoint and
             // measures it once more, or comes to it again.
             if self.num_worse() == 0 {
                 self.keep(step, dir)?;
             }
             self.save_measured()?;
-            self.delete_others(&self.steps())?;
         }
+        self.delete_others()?;
         Ok(match self.patience {
             Some(patience) if self.num_worse() >= patience => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),

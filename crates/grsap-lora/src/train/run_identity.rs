@@ -19,6 +19,9 @@ pub(super) struct RunIdentity(Value);
 /// Fields that say when to write checkpoints, and do not change the numbers.
 const BOOKKEEPING: [&str; 2] = ["save_steps", "save_total_limit"];
 
+/// Of a longer run not every rate is asked for: it may have no end but that of a callback's patience.
+const MOST_RATES: usize = 1 << 20;
+
 impl RunIdentity {
     pub(super) fn new(
         config: &TrainerConfig,
@@ -32,7 +35,8 @@ impl RunIdentity {
             fields.retain(|name, _| !BOOKKEEPING.contains(&name.as_str()));
         }
         let mut rates = Sha256::new();
-        for step in 0..config.num_steps(examples.len()) {
+        let num_steps = config.num_steps(examples.len());
+        for step in (0..num_steps).step_by(num_steps.div_ceil(MOST_RATES).max(1)) {
             rates.update(schedule.lr(step).to_le_bytes());
         }
         let fields = [

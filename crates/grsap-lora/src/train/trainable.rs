@@ -52,6 +52,16 @@ pub trait Trainable {
     /// Probability that an input of an adapter is dropped.
     fn dropout(&self) -> f64;
 
+    /// Whether [`save`](Self::save) can write this model. Asked before a run with an output directory.
+    ///
+    /// # Errors
+    ///
+    /// What has no form in the files.
+    fn can_save(&self, decoder: &Decoder) -> Result<(), CheckpointError> {
+        let _ = decoder;
+        Ok(())
+    }
+
     /// Writes what people load into the directory of a checkpoint.
     ///
     /// # Errors

@@ -31,9 +31,9 @@ pub enum Resume {
     /// Begin at the first step. Where there are checkpoints that is an error, so that none is lost.
     #[default]
     Never,
-    /// Continue after the newest one of the same run, if there is one: same settings, data and model.
-    /// The result is what the run would have given without the interruption, bit for bit on the CPU.
-    /// Where there are only those of other runs, that is an error.
+    /// Continue after the newest one, if there is one. The result is what the run would have given
+    /// without the interruption, bit for bit on the CPU. One of another run (other settings, data or
+    /// model) is an error.
     Latest,
 }
 
@@ -171,13 +171,18 @@ impl<T: Trainable> Trainer<T> {
         self.check(decoder, examples)?;
         trainable.prepare(decoder)?;
         let config = &self.config;
-        let identity = RunIdentity::new(config, trainable, decoder, examples, schedule)?;
-        let checkpoints = self.output_dir.as_deref().map(|output_dir| CheckpointDir {
-            output_dir,
-            trainable,
-            base_model: self.base_model.as_deref(),
-            identity: &identity,
-        });
+        let checkpoints = match self.output_dir.as_deref() {
+            Some(output_dir) => {
+                trainable.can_save(decoder)?;
+                Some(CheckpointDir {
+                    output_dir,
+                    trainable,
+                    base_model: self.base_model.as_deref(),
+                    identity: RunIdentity::new(config, trainable, decoder, examples, schedule)?,
+                })
+            }
+            None => None,
+        };
         let lock = checkpoints.as_ref().map(CheckpointDir::lock).transpose()?;
         let starting_model =
             |decoder: &Decoder| (config.kl_coef > 0.0).then(|| trainable.starting_model(decoder));
@@ -210,6 +215,7 @@ impl<T: Trainable> Trainer<T> {
         let mut order = DataOrder::new(config, lengths);
         let first_step = state.optimizer.num_steps();
         tracing::info!(first_step, num_steps, examples = examples.len(), "training");
+        call(callbacks, first_step, |c| c.may_start(first_step))?;
         call(callbacks, first_step, |c| c.on_start(first_step, num_steps))?;
         let mut stopped = false;
         // The newest checkpoint, while those beyond the limit wait for a sign that it is good.
@@ -287,7 +293,8 @@ impl<T: Trainable> Trainer<T> {
         }
         drop(lock);
         *decoder = state.finished(decoder, trainable)?;
-        let report = state.totals.report(stopped);
+        let mut report = state.totals.report(stopped);
+        report.stopped &= report.steps < num_steps;
         call(callbacks, report.steps, |c| c.on_end(&report))?;
         Ok(report)
     }

@@ -56,7 +56,7 @@ pub struct TrainerConfig {
     /// Passes of one step.
     ///
     /// The two numbers together say how many examples a step has. How they are spread over passes
-    /// changes only rounding.
+    /// changes only rounding, and which inputs [`lora_dropout`](crate::LoraConfig::lora_dropout) drops.
     pub gradient_accumulation_steps: usize,
     /// Fill passes by tokens instead: a step's examples, longest first, each into the first pass
     /// that has room for it. What a pass takes in memory then does not depend on which examples

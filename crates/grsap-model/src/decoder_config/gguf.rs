@@ -186,15 +186,23 @@ fn rope(keys: &Keys<'_>, family: &Family) -> Result<Option<RopeConfig>, LoadErro
         return Ok(None);
     }
     let kind = keys.file.string(&keys.key("rope.scaling.type"))?;
-    let factor = keys.number("rope.scaling.factor")?;
+    // The second is the key of files from before the first.
+    let factor = match keys.number("rope.scaling.factor")? {
+        None => keys.number("rope.scale_linear")?,
+        factor => factor,
+    };
     let scaling = match (kind, factor) {
         (Some(kind), _) if kind != "linear" && kind != "none" => {
             let reason = format!("unsupported rotary scaling `{kind}`");
             return Err(keys.error("rope.scaling.type", reason));
         }
-        _ if keys.file.tensor("rope_freqs.weight").is_some() => Some(RopeScaling::Factors(
-            keys.file.read_f32("rope_freqs.weight")?,
-        )),
+        // As in llama.cpp, both apply where there are both.
+        (kind, factor) if keys.file.tensor("rope_freqs.weight").is_some() => {
+            let linear = factor.filter(|_| kind != Some("none")).unwrap_or(1.0) as f32;
+            let factors = keys.file.read_f32("rope_freqs.weight")?;
+            let factors = factors.into_iter().map(|factor| factor * linear);
+            Some(RopeScaling::Factors(factors.collect()))
+        }
         (Some("none"), _) | (_, None) => None,
         (_, Some(factor)) => Some(RopeScaling::Linear { factor }),
     };

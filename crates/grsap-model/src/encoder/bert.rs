@@ -27,6 +27,9 @@ pub(super) struct BertConfig {
     position_embedding_type: Option<String>,
 }
 
+/// Of any size: far above any model, and low enough that products of three cannot overflow.
+const LARGEST: usize = 1 << 21;
+
 impl BertConfig {
     pub(super) fn read(path: &Path) -> Result<Self, LoadError> {
         let invalid = |field: &str, reason: String| LoadError::invalid(path, field, reason);
@@ -49,10 +52,32 @@ impl BertConfig {
             let reason = format!("`{other}` is not supported, only `absolute`");
             return Err(invalid("position_embedding_type", reason));
         }
-        if config.num_attention_heads == 0
-            || !config
-                .hidden_size
-                .is_multiple_of(config.num_attention_heads)
+        for (field, size) in [
+            ("vocab_size", config.vocab_size),
+            ("hidden_size", config.hidden_size),
+            ("intermediate_size", config.intermediate_size),
+            ("num_hidden_layers", config.num_hidden_layers),
+            ("num_attention_heads", config.num_attention_heads),
+            ("max_position_embeddings", config.max_position_embeddings),
+            ("type_vocab_size", config.type_vocab_size),
+        ] {
+            if size == 0 || size > LARGEST {
+                return Err(invalid(
+                    field,
+                    format!("must be 1 to {LARGEST}, got {size}"),
+                ));
+            }
+        }
+        let eps = config.layer_norm_eps;
+        if !(eps.is_finite() && eps > 0.0) {
+            return Err(invalid(
+                "layer_norm_eps",
+                format!("must be above 0, got {eps}"),
+            ));
+        }
+        if !config
+            .hidden_size
+            .is_multiple_of(config.num_attention_heads)
         {
             let reason = format!("must divide hidden_size {}", config.hidden_size);
             return Err(invalid("num_attention_heads", reason));

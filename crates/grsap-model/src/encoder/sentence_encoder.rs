@@ -2,12 +2,13 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use grsap_core::{Embedder, ModelError};
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use super::bert::{Bert, BertConfig};
 use crate::batches::by_length;
 use crate::load_error::{LoadError, read_json_if_there};
 use crate::safetensors_file::SafetensorsFile;
+use crate::tokenizer::read_tokenizer;
 use crate::unit_vector::push_unit;
 
 /// Tokens that one forward pass takes in.
@@ -62,7 +63,15 @@ impl SentenceEncoder {
                 what,
             });
         }
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(invalid)?;
+        let mut tokenizer = read_tokenizer(&path)?;
+        let num_added = tokenizer
+            .get_post_processor()
+            .map_or(0, |p| p.added_tokens(false));
+        if max_length <= num_added {
+            let reason =
+                format!("must be above {num_added}, the tokens of every text, got {max_length}");
+            return Err(LoadError::invalid(dir, "max_seq_length", reason));
+        }
         let truncation = TruncationParams {
             max_length,
             ..Default::default()
@@ -170,6 +179,10 @@ impl Embedder for SentenceEncoder {
             let chunk: Vec<&[u32]> = chunk.map(Vec::as_slice).collect();
             let vectors = self.embed_batch(&chunk)?;
             for (index, vector) in batch.into_iter().zip(vectors.chunks_exact(self.dim())) {
+                if vector.iter().any(|x| !x.is_finite()) {
+                    let what = "hidden state";
+                    return Err(ModelError::NonFinite { index, what });
+                }
                 if let Some(to) = out.chunks_exact_mut(self.dim()).nth(index) {
                     to.copy_from_slice(vector);
                 }

@@ -37,6 +37,9 @@ pub(crate) fn generate(
     params: &SamplingParams,
     config: &EngineConfig,
 ) -> Result<Vec<Generation>, ModelError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new()); // nothing to make a cache for
+    }
     let mut run = Run::new(decoder, tokenizer, jobs, params, config)?;
     while run.step()? {}
     run.finish()

@@ -40,6 +40,10 @@ impl DecoderConfig {
             put("head_dim", json!(self.head_dim));
         }
         if family.attention_bias == AttentionBias::Field {
+            if self.qkv_bias != self.attention_out_bias {
+                let reason = "there is one for all four projections or for none".into();
+                return Err(unsupported("attention_bias", reason));
+            }
             put("attention_bias", json!(self.qkv_bias));
         }
         if family.mlp_bias.is_none() {
@@ -74,12 +78,13 @@ impl DecoderConfig {
         let windows = &self.sliding_windows;
         let mut sizes = windows.iter().flatten();
         let window = sizes.next();
+        let unsupported = |reason| SaveError::Unsupported {
+            field: "sliding_window",
+            reason,
+        };
         if sizes.any(|other| Some(other) != window) {
             let reason = format!("layers have different windows: {windows:?}");
-            return Err(SaveError::Unsupported {
-                field: "sliding_window",
-                reason,
-            });
+            return Err(unsupported(reason));
         }
         let layer_types = || -> Vec<&str> {
             let kind = |layer| match self.sliding_window(layer) {
@@ -89,6 +94,14 @@ impl DecoderConfig {
             (0..self.num_hidden_layers).map(kind).collect()
         };
         match family.windows {
+            WindowRule::Never if window.is_some() => {
+                let reason = format!("{} has no windows there", family.name);
+                return Err(unsupported(reason));
+            }
+            WindowRule::All if windows.iter().any(|other| Some(other) != windows.first()) => {
+                let reason = format!("not all layers have a window: {windows:?}");
+                return Err(unsupported(reason));
+            }
             WindowRule::Never => {}
             WindowRule::All => put("sliding_window", json!(window)),
             WindowRule::Last => {

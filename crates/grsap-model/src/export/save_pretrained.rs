@@ -69,6 +69,15 @@ impl Decoder {
     ) -> Result<(), SaveError> {
         complete(dir.as_ref(), |dir| write_decoder(self, dir, config))
     }
+
+    /// Whether the model has a form in Hugging Face's layout, before hours are spent on training it.
+    ///
+    /// # Errors
+    ///
+    /// [`SaveError::Unsupported`], as [`save_pretrained`](Self::save_pretrained).
+    pub fn check_saves(&self) -> Result<(), SaveError> {
+        self.config().to_hf_json().map(drop)
+    }
 }
 
 fn write_decoder(decoder: &Decoder, dir: &Path, config: &SaveConfig) -> Result<(), SaveError> {
@@ -89,8 +98,11 @@ fn complete(
     let exists = || SaveError::Exists {
         dir: dir.to_owned(),
     };
-    let is_there = dir.exists();
+    let is_there = dir.symlink_metadata().is_ok();
     if is_there {
+        if dir.is_symlink() {
+            return Err(exists());
+        }
         let mut entries = fs::read_dir(dir).map_err(|_| exists())?;
         if entries.next().is_some() {
             return Err(exists());
@@ -113,5 +125,7 @@ fn complete(
     if is_there {
         fs::remove_dir(dir).map_err(|_| exists())?;
     }
-    fs::rename(hidden.keep(), dir).map_err(SaveError::io(dir))
+    fs::rename(hidden.path(), dir).map_err(SaveError::io(dir))?;
+    let _ = hidden.keep(); // it has another name now
+    Ok(())
 }

@@ -112,10 +112,16 @@ fn merges(vocabulary: &Vocabulary<'_>, by_id: bool) -> Result<Vec<(String, Strin
         pieces.push((rank, token.as_str()));
     }
     let known: HashSet<&str> = pieces.iter().map(|(_, token)| *token).collect();
+    // Looking a text up takes as long as it is: only where one of its length is there.
+    let lengths: HashSet<usize> = known.iter().map(|token| token.len()).collect();
     let mut merges = Vec::new();
     for (rank, token) in pieces {
         for (place, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(place);
+            let has_length = |part: &str| lengths.contains(&part.len());
+            if !has_length(left) || !has_length(right) {
+                continue;
+            }
             if known.contains(left) && known.contains(right) {
                 merges.push((rank, Reverse(left.len()), left, right));
             }

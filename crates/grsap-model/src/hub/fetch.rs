@@ -59,18 +59,25 @@ impl Hub {
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
-        let home = match variable("HF_HOME") {
-            Some(home) => Some(PathBuf::from(home)),
-            None => std::env::home_dir().map(|home| home.join(".cache").join("huggingface")),
+        let path = |text: String| match (text.strip_prefix("~/"), std::env::home_dir()) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => PathBuf::from(text),
+        };
+        let home = match (variable("HF_HOME"), variable("XDG_CACHE_HOME")) {
+            (Some(home), _) => Some(path(home)),
+            (None, Some(caches)) => Some(path(caches).join("huggingface")),
+            (None, None) => {
+                std::env::home_dir().map(|home| home.join(".cache").join("huggingface"))
+            }
         };
         let cache = match (variable("HF_HUB_CACHE"), &home) {
-            (Some(cache), _) => PathBuf::from(cache),
+            (Some(cache), _) => path(cache),
             (None, Some(home)) => home.join("hub"),
             (None, None) => return Err(HubError::NoCache),
         };
         let token = variable("HF_TOKEN").or_else(|| {
             let path = match variable("HF_TOKEN_PATH") {
-                Some(path) => PathBuf::from(path),
+                Some(token) => path(token),
                 None => home.as_ref()?.join("token"),
             };
             std::fs::read_to_string(path).ok()
@@ -269,6 +276,8 @@ impl Hub {
         let mut failures = Failures::new(url, self.num_retries);
         // One byte more than there should be is enough to see that something is wrong.
         let most = file.size.map_or(u64::MAX, |size| size.saturating_add(1));
+        // Bytes that come a second time are no progress.
+        let mut longest = partial.len()?;
         while !partial.is_done() {
             let start = partial.len()?;
             if start > 0 && file.size.is_some_and(|size| start >= size) {
@@ -303,7 +312,8 @@ impl Hub {
             let body = response.into_body().into_reader();
             let came = partial.append(body, most.saturating_sub(before))?;
             let len = partial.len()?;
-            if len > before {
+            if len > longest {
+                longest = len;
                 failures.clear();
             }
             match came {

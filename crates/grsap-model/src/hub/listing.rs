@@ -134,8 +134,11 @@ pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
 /// What a complete snapshot must have, the weights' shards apart.
 pub(super) fn first_missing(snapshot: &std::path::Path) -> Option<String> {
     let is_there = |name: &str| snapshot.join(name).is_file();
-    if !is_there("config.json") {
-        return Some("config.json".into());
+    // Other tools share the cache, and bring the weights without the tokenizer's files.
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        if !is_there(name) {
+            return Some(name.into());
+        }
     }
     if is_there(WEIGHTS) {
         return None;

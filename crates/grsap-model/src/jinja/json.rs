@@ -1,15 +1,19 @@
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
 
 use super::python::float;
+
+/// So much text costs one of a template's fuel.
+const BYTES_OF_FUEL: usize = 64;
 
 /// Lists in lists deeper than this are refused.
 const DEEPEST: usize = 100;
 
 /// Python's `json.dumps(value, ...)` with the arguments that transformers gives to templates.
 pub(super) fn to_json(
+    state: &State,
     value: &Value,
     ensure_ascii: Option<bool>,
     kwargs: Kwargs,
@@ -34,6 +38,7 @@ pub(super) fn to_json(
         None => (", ".into(), ": ".into()),
     };
     let mut writer = Writer {
+        state,
         out: String::new(),
         indent,
         item,
@@ -49,7 +54,8 @@ fn failed(reason: &'static str) -> Error {
     Error::new(ErrorKind::BadSerialization, reason)
 }
 
-struct Writer {
+struct Writer<'a, 'env> {
+    state: &'a State<'a, 'env>,
     out: String,
     indent: Option<String>,
     item: String,
@@ -58,11 +64,12 @@ struct Writer {
     sort_keys: bool,
 }
 
-impl Writer {
+impl Writer<'_, '_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > DEEPEST {
             return Err(failed("tojson: nested too deeply"));
         }
+        self.state.consume_fuel(1)?;
         match value.kind() {
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
@@ -70,9 +77,9 @@ impl Writer {
                     keys.sort();
                 }
                 self.list('{', '}', keys, depth, |writer, key| {
-                    writer.string(&key_text(key)?);
+                    writer.string(&key_text(key)?)?;
                     let separator = writer.key.clone();
-                    writer.out.push_str(&separator);
+                    writer.push(&separator)?;
                     writer.value(&value.get_item(key)?, depth + 1)
                 })
             }
@@ -83,14 +90,8 @@ impl Writer {
                 })
             }
             _ => match value.as_str() {
-                Some(text) => {
-                    self.string(text);
-                    Ok(())
-                }
-                None => {
-                    self.out.push_str(&scalar(value)?);
-                    Ok(())
-                }
+                Some(text) => self.string(text),
+                None => self.push(&scalar(value)?),
             },
         }
     }
@@ -107,27 +108,41 @@ impl Writer {
         for (index, item) in items.iter().enumerate() {
             if index > 0 {
                 let separator = self.item.clone();
-                self.out.push_str(&separator);
+                self.push(&separator)?;
             }
-            self.new_line(depth + 1);
+            self.new_line(depth + 1)?;
             write(self, item)?;
         }
         if !items.is_empty() {
-            self.new_line(depth);
+            self.new_line(depth)?;
         }
         self.out.push(close);
         Ok(())
     }
 
-    fn new_line(&mut self, depth: usize) {
-        if let Some(indent) = &self.indent {
-            let indent = indent.repeat(depth);
+    fn new_line(&mut self, depth: usize) -> Result<(), Error> {
+        if let Some(indent) = self.indent.clone() {
             self.out.push('\n');
-            self.out.push_str(&indent);
+            for _ in 0..depth {
+                self.push(&indent)?;
+            }
         }
+        Ok(())
     }
 
-    fn string(&mut self, text: &str) {
+    /// Text costs what it costs elsewhere in a template.
+    fn push(&mut self, text: &str) -> Result<(), Error> {
+        self.pay(text)?;
+        self.out.push_str(text);
+        Ok(())
+    }
+
+    fn pay(&self, text: &str) -> Result<(), Error> {
+        self.state.consume_fuel((text.len() / BYTES_OF_FUEL) as u64)
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), Error> {
+        self.pay(text)?;
         self.out.push('"');
         for c in text.chars() {
             match c {
@@ -148,6 +163,7 @@ impl Writer {
             }
         }
         self.out.push('"');
+        Ok(())
     }
 }
 

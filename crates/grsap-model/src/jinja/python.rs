@@ -1,5 +1,7 @@
 //! What Python's values do in templates and `minijinja` does not.
 
+use std::collections::HashSet;
+
 use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 
@@ -34,7 +36,12 @@ pub(super) fn trim(text: &Value, chars: Option<&str>) -> String {
 }
 
 fn strip<'a>(text: &'a str, chars: Option<&str>, start: bool, end: bool) -> &'a str {
-    let taken = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
+    let chars: Option<HashSet<char>> = chars.map(|chars| chars.chars().collect());
+    let taken = |c: char| {
+        chars
+            .as_ref()
+            .map_or_else(|| is_space(c), |chars| chars.contains(&c))
+    };
     let text = if start {
         text.trim_start_matches(taken)
     } else {

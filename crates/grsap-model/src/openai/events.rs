@@ -52,8 +52,10 @@ impl<R: Read> Events<R> {
             let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() {
-                if data.is_some() {
-                    return Ok(data);
+                // An event without data is none; some servers keep a connection awake with them.
+                match data.take() {
+                    Some(data) if !data.is_empty() => return Ok(Some(data)),
+                    _ => {}
                 }
             } else if let Some(value) = line.strip_prefix(b"data:") {
                 let value = value.strip_prefix(b" ").unwrap_or(value);

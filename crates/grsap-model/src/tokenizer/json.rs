@@ -11,7 +11,23 @@ pub(crate) fn read_tokenizer(path: &Path) -> Result<Tokenizer, LoadError> {
     let json: Json =
         serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(path, "json", e))?;
     check_merges(&json).map_err(|reason| LoadError::invalid(path, "model.merges", reason))?;
+    if json.get("decoder").is_some_and(strips_ends) {
+        let reason = "a `Strip` with `stop` above 0 is not supported";
+        return Err(LoadError::invalid(path, "decoder", reason));
+    }
     Tokenizer::from_bytes(bytes).map_err(|e| LoadError::invalid(path, "json", e))
+}
+
+/// Whether a decoder takes something off the ends of tokens: the `tokenizers` crate panics at an empty one.
+fn strips_ends(decoder: &Json) -> bool {
+    match decoder.get("type").and_then(Json::as_str) {
+        Some("Strip") => decoder.get("stop").and_then(Json::as_u64) != Some(0),
+        Some("Sequence") => {
+            let parts = decoder.get("decoders").and_then(Json::as_array);
+            parts.is_some_and(|parts| parts.iter().any(strips_ends))
+        }
+        _ => false,
+    }
 }
 
 /// Refuses merges of tokens that do not make a token: the `tokenizers` crate panics at some.

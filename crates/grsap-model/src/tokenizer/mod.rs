@@ -10,3 +10,4 @@ mod tests;
 
 pub use chat_encoding::{ChatEncodingError, ControlTokens};
 pub use chat_tokenizer::{ChatTokenizer, TokenizerError};
+pub(crate) use json::read_tokenizer;

@@ -160,7 +160,10 @@ impl Distances<'_> {
         // k of them are surely no farther than the bound, so no other one can be the k-th.
         let mut candidates: Vec<f64> = (0..num)
             // Of distances too great for `f32` nothing is sure.
-            .filter(|at| !(self.rough(*at) - self.slack(*at) > bound))
+            .filter(|at| {
+                let least = self.rough(*at) - self.slack(*at);
+                least.is_nan() || least <= bound
+            })
             .map(|at| self.exact(at))
             .collect();
         let (_, kth, _) = candidates.select_nth_unstable_by(k - 1, f64::total_cmp);
