@@ -84,6 +84,20 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// The error of a call with some of a batch's inputs, as one of the whole batch: `place` tells where
+    /// in the batch an input of the call was.
+    #[must_use]
+    pub fn placed(mut self, place: impl Fn(usize) -> usize) -> Self {
+        match &mut self {
+            Self::Template { index, .. }
+            | Self::InvalidInput { index, .. }
+            | Self::TooLong { index, .. }
+            | Self::NonFinite { index, .. } => *index = place(*index),
+            Self::Backend { .. } => {}
+        }
+        self
+    }
+
     /// Wraps a cause.
     pub fn backend(
         context: impl Into<String>,

@@ -82,3 +82,17 @@ pub enum GuardError {
         got: usize,
     },
 }
+
+impl GuardError {
+    /// As [`ModelError::placed`].
+    #[must_use]
+    pub fn placed(self, place: impl Fn(usize) -> usize) -> Self {
+        match self {
+            Self::Model(error) => Self::Model(error.placed(place)),
+            Self::FittedOn { index } => Self::FittedOn {
+                index: place(index),
+            },
+            length @ Self::Length { .. } => length,
+        }
+    }
+}

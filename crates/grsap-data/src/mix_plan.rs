@@ -119,6 +119,13 @@ impl MixPlan {
             }
         };
         let num_replay = (wanted / per_row).round() as usize;
+        if num_replay == 0 && token_ratio > 0.0 {
+            return Err(config(
+                "token_ratio",
+                "enough for one row of replay",
+                token_ratio,
+            ));
+        }
         Ok(Self::with_replay(num_examples, num_replay, size_control))
     }
 

@@ -1,6 +1,6 @@
 use burn::tensor::{Bool, Tensor, TensorData, activation};
 
-use crate::error::KernelError;
+use crate::error::{KernelError, check_type};
 use crate::ops;
 use crate::segment::{AttentionShape, Segment};
 
@@ -28,6 +28,8 @@ pub fn attention(
     segments: &[Segment],
 ) -> Result<Tensor<2>, KernelError> {
     shape.check(q.dims(), k.dims(), v.dims(), segments)?;
+    check_type("attention", "k", &q, &k)?;
+    check_type("attention", "v", &q, &v)?;
     if q.dims().contains(&0) {
         return Ok(q);
     }

@@ -1,3 +1,5 @@
+use burn::tensor::Tensor;
+
 /// The inputs of an operation do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,18 @@ pub enum KernelError {
         /// The number.
         what: &'static str,
     },
+    /// The inputs are not all of one type.
+    #[error("{op}: {what} is {got:?}, the first input {expected:?}")]
+    DType {
+        /// The operation.
+        op: &'static str,
+        /// The input.
+        what: &'static str,
+        /// The type of the first input.
+        expected: burn::tensor::DType,
+        /// Its own.
+        got: burn::tensor::DType,
+    },
     /// The device has no operations on weights of this format.
     #[error("this device has no operations on weights in {format}")]
     Format {
@@ -62,6 +76,25 @@ pub enum KernelError {
         /// Its key rows.
         num_keys: usize,
     },
+}
+
+/// A kernel reads all inputs as being of one type.
+pub(crate) fn check_type<const D: usize>(
+    op: &'static str,
+    what: &'static str,
+    first: &Tensor<D>,
+    other: &Tensor<D>,
+) -> Result<(), KernelError> {
+    let (expected, got) = (first.dtype(), other.dtype());
+    if expected == got {
+        return Ok(());
+    }
+    Err(KernelError::DType {
+        op,
+        what,
+        expected,
+        got,
+    })
 }
 
 pub(crate) fn check(

@@ -99,8 +99,9 @@ impl AttentionShape {
         segments: &[Segment],
     ) -> Result<(), KernelError> {
         let op = "attention";
-        let kv_width = self.num_kv_heads * self.head_dim;
-        check(op, "width of q", self.num_heads * self.head_dim, q[1])?;
+        let width = |num_heads: usize| num_heads.saturating_mul(self.head_dim);
+        let kv_width = width(self.num_kv_heads);
+        check(op, "width of q", width(self.num_heads), q[1])?;
         check(op, "width of k", kv_width, k[1])?;
         check(op, "width of v", kv_width, v[1])?;
         check(op, "rows of v", k[0], v[0])?;
@@ -131,6 +132,14 @@ impl AttentionShape {
                 next,
                 segment.queries.start,
             )?;
+            if segment.queries.end < next {
+                return Err(KernelError::Index {
+                    op,
+                    what: "query row",
+                    index: segment.queries.start,
+                    len: segment.queries.end,
+                });
+            }
             next = segment.queries.end;
             for range in &segment.keys {
                 if range.end > k[0] || range.start > range.end {

@@ -1,6 +1,6 @@
 use burn::tensor::{Tensor, activation};
 
-use crate::error::{KernelError, check};
+use crate::error::{KernelError, check, check_type};
 use crate::ops;
 
 /// `silu(gate) * up`.
@@ -11,7 +11,7 @@ use crate::ops;
 ///
 /// # Errors
 ///
-/// When the shapes differ.
+/// When the shapes or the types differ.
 ///
 /// # Source
 ///
@@ -20,6 +20,7 @@ pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Result<Tensor<2>, KernelError> 
     let ([rows, width], [up_rows, up_width]) = (gate.dims(), up.dims());
     check("swiglu", "rows of up", rows, up_rows)?;
     check("swiglu", "width of up", width, up_width)?;
+    check_type("swiglu", "up", &gate, &up)?;
     if crate::has_fused(&gate) {
         return Ok(ops::swiglu(gate, up));
     }

@@ -137,11 +137,14 @@ impl Blocks {
                 }));
             }
         }
-        let codes = TensorData::new(words, [out, num_blocks * BLOCK * bits / 32]);
-        let scales = TensorData::new(scales, [out, num_blocks]);
+        // Rows would be padded on CUDA, and be copied in every use; one row is padded at its end alone.
+        let codes = TensorData::new(words, [out * num_blocks * BLOCK * bits / 32]);
+        let codes = Tensor::<1, Int>::from_data(codes, (device, DType::U32));
+        let scales = TensorData::new(scales, [out * num_blocks]);
+        let scales = Tensor::<1>::from_data(scales, (device, DType::F32));
         Self {
-            codes: Tensor::from_data(codes, (device, DType::U32)),
-            scales: Tensor::from_data(scales, (device, DType::F32)),
+            codes: codes.reshape([out, num_blocks * BLOCK * bits / 32]),
+            scales: scales.reshape([out, num_blocks]),
             width,
             format,
             dtype: match device.supports_dtype(DType::BF16) {

@@ -707,14 +707,19 @@ fn head_and_loss() {
 
 #[test]
 fn rows_are_written_in_place_or_to_a_copy() {
-    let buffer = Tensor::<2>::zeros([6, 3], &Device::flex());
+    let buffer = random([6, 3], 22) * 1e3;
     let shared = buffer.clone();
     let rows = [4, 0];
     let new = random([2, 3], 23);
     let got = values(write_rows(buffer.clone(), new.clone(), &rows).unwrap());
-    assert_eq!(got, values(reference::write_rows(buffer, new, &rows)));
-    assert!(
-        values(shared).iter().all(|&x| x == 0.0),
+    let reference = values(reference::write_rows(buffer.clone(), new.clone(), &rows));
+    assert_eq!(got, reference);
+    // Nothing is left of what was there.
+    let new = values(new);
+    assert_eq!((&got[12..15], &got[..3]), (&new[..3], &new[3..]));
+    assert_eq!(
+        values(shared),
+        values(buffer),
         "a shared buffer was changed"
     );
 }
@@ -749,6 +754,23 @@ fn misfits_are_errors() {
         keys: vec![0..3],
     }];
     assert!(attention(t(), t(), t(), shape, &segments).is_err());
+    // Rows that were counted already, backwards.
+    let backwards = [0..2, 2..1, 1..2].map(|queries| Segment {
+        queries,
+        keys: vec![0..2],
+    });
+    let error = attention(t(), t(), t(), shape, &backwards).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "attention: query row 2 is out of range for 1"
+    );
+    let half = x.clone().cast(DType::BF16);
+    let error = attention(t(), half.clone(), t(), shape, &Segment::packed([2])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "attention: k is BF16, the first input F32"
+    );
+    assert!(swiglu(t(), half).is_err());
     let packed = Segment::packed([2]);
     for (bad, message) in [
         (AttentionShape::causal(2, 0, 2), "width of k"),

@@ -482,7 +482,15 @@ fn optimiser() {
         gradient_scale: 0.3,
         step: 3,
     };
-    let shapes = [[1, 1], [16, 576], [33, 7], [64, 2], [5, 4100]];
+    let shapes = [
+        [1, 1],
+        [16, 576],
+        [33, 7],
+        [64, 2],
+        [1, 5],
+        [1, 576],
+        [5, 4100],
+    ];
     let there = |t: Tensor<2>| there(&t, DType::F32);
     for (num_tensors, shapes) in [(40, &shapes[..]), (17, &shapes[1..2]), (3, &shapes[..1])] {
         let shape = |i: usize| shapes[i % shapes.len()];

@@ -52,7 +52,12 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
             if !is_whole {
                 // Nothing may be remembered of a call that failed.
                 new.iter().for_each(|text| drop(rows.remove(*text)));
-                return embedded;
+                let place = |index: usize| {
+                    let text = new.get(index);
+                    let place = texts.iter().position(|other| Some(other) == text);
+                    place.unwrap_or(index)
+                };
+                return embedded.map_err(|error| error.placed(place));
             }
             for (text, row) in new.iter().zip(embedded?.chunks_exact(self.dim().max(1))) {
                 rows.insert((*text).to_owned(), row.to_vec());

@@ -93,8 +93,8 @@ pub enum SynthError {
         /// Its value now.
         here: String,
     },
-    /// A line in the middle of the journal is damaged.
-    #[error("{}:{line}: the line is damaged; remove it to do its work again", path.display())]
+    /// A line of the journal is damaged, and it was no kill that did it.
+    #[error("{}:{line}: {}", path.display(), damaged(*line))]
     Journal {
         /// The journal.
         path: PathBuf,
@@ -113,4 +113,13 @@ pub enum SynthError {
     /// The result could not be saved.
     #[error(transparent)]
     Buffer(#[from] BufferError),
+}
+
+fn damaged(line: usize) -> &'static str {
+    if line == 1 {
+        "this is no journal, or its first line is damaged; name another file, or remove this one to start \
+         again"
+    } else {
+        "the line is damaged; remove it to do its work again"
+    }
 }

@@ -7,6 +7,7 @@ use grsap_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batches, CHUNK_SIZE, derive_seed};
+use crate::extractor::default_stops;
 use crate::quote::false_stop;
 use crate::{
     Candidate, ExtractorConfig, Filtered, QueryExtractor, Rejected, StageSampling, SynthError,
@@ -238,6 +239,18 @@ impl Extraction {
         let mut finish_reason = completion.finish_reason;
         let mut num_left = max_new_tokens.saturating_sub(completion.num_tokens);
         let mut round = 0usize;
+        let stops = self.extractor.stop();
+        if finish_reason == FinishReason::Stop && stops != default_stops() {
+            // An extractor with marks of its own: the one that it can read.
+            let closed = stops
+                .iter()
+                .map(|stop| format!("{text}{stop}"))
+                .find(|text| self.extractor.parse(text).is_some());
+            return Ok(Written {
+                is_closed: closed.is_some(),
+                text: closed.unwrap_or(text),
+            });
+        }
         while finish_reason == FinishReason::Stop {
             let Some(mark) = false_stop(&text) else {
                 // The stop text is not part of the completion; the parser wants to see it.

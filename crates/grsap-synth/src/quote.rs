@@ -2,7 +2,7 @@
 ///
 /// The opening mark is not part of `text`: it ends the prefill. A straight quote closes unless a
 /// backslash stands before it; then it is part of the text and the backslash is dropped. A curly
-/// closing quote closes unless it belongs to a curly opening quote inside the text.
+/// closing quote closes unless it belongs to an opening quote inside the text: “…”, or „…“.
 ///
 /// # Examples
 ///
@@ -17,18 +17,17 @@
 pub fn parse_quote(text: &str) -> Option<String> {
     let mut query = String::with_capacity(text.len());
     let mut is_escaped = false;
-    let mut depth = 0usize;
+    let mut open = OpenQuotes::default();
     for c in text.chars() {
         match c {
             '"' if is_escaped => {
                 query.pop();
             }
             '"' => return Some(query.trim().to_owned()),
-            '“' => depth += 1,
-            '”' if depth > 0 => depth -= 1,
-            '”' => return Some(query.trim().to_owned()),
+            '”' if open.depth == 0 => return Some(query.trim().to_owned()),
             _ => {}
         }
+        open.read(c);
         query.push(c);
         is_escaped = c == '\\' && !is_escaped;
     }
@@ -45,15 +44,32 @@ pub(crate) fn false_stop(text: &str) -> Option<char> {
     if num_backslashes % 2 == 1 {
         return Some('"');
     }
-    let mut depth = 0usize;
-    for c in text.chars() {
+    let mut open = OpenQuotes::default();
+    text.chars().for_each(|c| open.read(c));
+    (open.depth > 0).then_some('”')
+}
+
+/// The curly quotes within a text that are still open.
+#[derive(Default)]
+struct OpenQuotes {
+    depth: usize,
+    last: Option<char>,
+}
+
+impl OpenQuotes {
+    /// In German and other languages “ closes what „ opened, and stands behind a word or a full stop.
+    fn read(&mut self, c: char) {
+        let is_behind_word = self
+            .last
+            .is_some_and(|last| !last.is_whitespace() && !matches!(last, '“' | '„' | '(' | '['));
         match c {
-            '“' => depth += 1,
-            '”' => depth = depth.saturating_sub(1),
+            '„' => self.depth += 1,
+            '“' if !is_behind_word => self.depth += 1,
+            '“' | '”' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
+        self.last = Some(c);
     }
-    (depth > 0).then_some('”')
 }
 
 #[cfg(test)]
@@ -79,6 +95,8 @@ mod tests {
             ("no \\\" end", None),
             ("no “ end ”", None),
             ("it's 5'\" tall", Some("it's 5'")),
+            ("Was heißt „Schloss“?\" Nein", Some("Was heißt „Schloss“?")),
+            ("say “x“ now” no", Some("say “x“ now")),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_quote(text).as_deref(), expected, "{text:?}");
@@ -93,6 +111,9 @@ mod tests {
             ("say \\\\", None),
             ("say “x", Some('”')),
             ("say “x” now", None),
+            ("Was heißt „Schloss“ auf Englisch?", None),
+            ("say “x“ now", None),
+            ("say „x", Some('”')),
             ("", None),
         ];
         for (text, expected) in cases {
@@ -116,7 +137,7 @@ mod tests {
 
         #[test]
         fn stopping_at_the_quote_is_the_same_as_reading_past_it(
-            text in "[a-z \\\\“”\"]{0,30}",
+            text in "[a-z \\\\„“”\"]{0,30}",
         ) {
             // What a sampler with both stops makes of the text, continued while the stop is false.
             let mut seen = String::new();

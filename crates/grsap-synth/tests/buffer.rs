@@ -95,6 +95,16 @@ fn audit_files_may_be_removed() {
     let loaded = ReplayBuffer::load(folder.path()).unwrap();
     assert_eq!(loaded.examples(), buffer().examples());
     assert!(loaded.rejected().is_empty());
+    // What is saved of it can be loaded again.
+    let copy = tempfile::tempdir().unwrap();
+    for folder in [folder.path(), copy.path()] {
+        loaded.save(folder).unwrap();
+        assert_eq!(
+            ReplayBuffer::load(folder).unwrap().examples(),
+            loaded.examples()
+        );
+        assert!(!folder.join("rejected.jsonl").exists());
+    }
 }
 
 #[test]

@@ -96,11 +96,17 @@ impl TaskFormat for Gsm8k {
 }
 
 fn lenient(response: &str) -> Option<String> {
-    // A model that writes on past its answer starts a new problem, so the first mark counts.
-    let marked = response.split_once("####").and_then(|(_, rest)| {
-        let line = rest.trim_start_matches([' ', '\t']).lines().next()?;
-        numbers(line).into_iter().next()
-    });
+    // A model that writes on past its answer starts a new problem, so the first mark counts; but headings
+    // of Markdown have the same mark, so rather the first one with a number right behind it.
+    let lines = response.split("####").skip(1);
+    let lines = lines.filter_map(|rest| rest.trim_start_matches([' ', '\t']).lines().next());
+    let lines: Vec<&str> = lines.collect();
+    let is_amount = |line: &&&str| {
+        let amount = line.trim_start_matches(['-', '−', '–', '+', '$', '€', '£', '.', ' ']);
+        amount.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let line = lines.iter().find(is_amount).or(lines.first());
+    let marked = line.and_then(|line| numbers(line).into_iter().next());
     marked.or_else(|| numbers(&strip_annotations(response)).pop())
 }
 
@@ -169,6 +175,13 @@ mod tests {
             ("#### 18 eggs, not 19", Some("18")),
             ("#### 18\n\nNext: 5 apples\n#### 7", Some("18")),
             ("####\n18", Some("18")),
+            ("#### Step 1: add\n3 + 4 = 7\n#### 7", Some("7")),
+            (
+                "#### Solution\nIt is 9 + 9.\n#### 18\n\nQ: 7 cows",
+                Some("18"),
+            ),
+            ("#### The answer is 5", Some("5")),
+            ("The total is ...18", Some("18")),
             ("so 3 + 4 makes 7.", Some("7")),
             ("####", None),
             ("The answer is twelve", None),

@@ -2,6 +2,7 @@ use grsap_core::Message;
 use serde::{Deserialize, Serialize};
 
 use super::math_answer::last_boxed;
+use super::sentiment::is_negation;
 use super::{TaskFormat, TaskRow};
 
 /// Which questions [`MultipleChoice`] puts; it gives them their name and their instruction.
@@ -187,6 +188,42 @@ struct Word {
     /// It can be an answer: not the article "A" nor the pronoun "I", which a word follows at once.
     is_label: bool,
     is_bracketed: bool,
+    /// Another letter is named beside it: "B or C".
+    is_listed: bool,
+}
+
+/// Whether a letter is one of several: "A or B", "A, B", "A/B" being one word.
+fn is_listed(words: &[Word], raw: &[&str], at: usize) -> bool {
+    let other = |at: usize| words.get(at).is_some_and(|word| word.letter.is_some());
+    let joins = |at: usize| {
+        let word = words.get(at).map(|word| word.text.as_str());
+        matches!(word, Some("or" | "and" | "nor" | ""))
+    };
+    let has_comma = |at: usize| raw.get(at).is_some_and(|word| word.ends_with(','));
+    let before = at.checked_sub(1).is_some_and(|before| {
+        (has_comma(before) && other(before))
+            || (joins(before) && before.checked_sub(1).is_some_and(other))
+    });
+    let after = (has_comma(at) && other(at + 1)) || (joins(at + 1) && other(at + 2));
+    before || after
+}
+
+/// Whether a letter is said not to be the answer: "not B", "it cannot be B", "B is wrong".
+fn is_denied(words: &[Word], at: usize) -> bool {
+    let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+    let mut before = words.iter().take(at).rev().map(|word| word.text.as_str());
+    let is_filler = |text: &str| {
+        matches!(
+            text,
+            "be" | "the" | "is" | "answer" | "option" | "choice" | ""
+        )
+    };
+    let denied_before = before
+        .find(|text| !is_filler(text))
+        .is_some_and(is_negation);
+    let denied_after = matches!(text(at + 1), "is" | "was")
+        && (is_negation(text(at + 2)) || matches!(text(at + 2), "wrong" | "incorrect" | "false"));
+    denied_before || denied_after || (is_negation(text(at + 1)) && text(at + 1) != "no")
 }
 
 impl MultipleChoice {
@@ -206,6 +243,20 @@ impl MultipleChoice {
 
     fn words(&self, response: &str) -> Vec<Word> {
         let raw: Vec<&str> = response.split_whitespace().collect();
+        let mut words = self.words_of(&raw);
+        let is_denied: Vec<bool> = (0..words.len()).map(|at| is_denied(&words, at)).collect();
+        let is_listed: Vec<bool> = (0..words.len())
+            .map(|at| is_listed(&words, &raw, at))
+            .collect();
+        for ((word, is_denied), is_listed) in words.iter_mut().zip(is_denied).zip(is_listed) {
+            word.is_label &= !is_denied;
+            word.is_bracketed &= !is_denied;
+            word.is_listed = is_listed;
+        }
+        words
+    }
+
+    fn words_of(&self, raw: &[&str]) -> Vec<Word> {
         raw.iter()
             .enumerate()
             .map(|(at, word)| {
@@ -219,6 +270,7 @@ impl MultipleChoice {
                     .checked_sub(1)
                     .and_then(|before| raw.get(before))
                     .is_some_and(|before| {
+                        let before = before.trim_matches(|c: char| !c.is_alphanumeric());
                         NAMED_BY_LETTER.contains(&before.to_lowercase().as_str())
                     });
                 let is_article = matches!(letter, Some('A' | 'I')) && is_bare && next_is_noun;
@@ -226,7 +278,8 @@ impl MultipleChoice {
                     text: core.to_lowercase(),
                     letter,
                     is_label: letter.is_some() && !is_article && !is_named,
-                    is_bracketed: letter.is_some() && word.contains(['(', '[', '{']),
+                    is_bracketed: letter.is_some() && !is_named && word.contains(['(', '[', '{']),
+                    is_listed: false,
                 }
             })
             .collect()
@@ -239,6 +292,7 @@ type Way = fn(&[Word], usize, &Word) -> bool;
 /// "answer", "option" or "choice" stands right before, with at most "is" between.
 fn is_announced(words: &[Word], at: usize, word: &Word) -> bool {
     word.is_label
+        && !word.is_listed
         && words
             .iter()
             .take(at)
@@ -249,11 +303,8 @@ fn is_announced(words: &[Word], at: usize, word: &Word) -> bool {
 }
 
 /// The response begins with it, and not with a list of letters.
-fn is_leading(words: &[Word], at: usize, word: &Word) -> bool {
-    let is_list = words
-        .get(at + 1)
-        .is_some_and(|next| matches!(next.text.as_str(), "or" | "and"));
-    at == 0 && word.is_label && !is_list
+fn is_leading(_: &[Word], at: usize, word: &Word) -> bool {
+    at == 0 && word.is_label && !word.is_listed
 }
 
 fn is_bracketed(_: &[Word], _: usize, word: &Word) -> bool {
@@ -291,6 +342,16 @@ mod tests {
             ("Either B or C", None),
             ("(B) or (C)", None),
             ("The answer is A or the answer is B", None),
+            ("The answer is B or C.", None),
+            ("The answer is A, B", None),
+            ("Option A and B", None),
+            ("The answer is not B.", None),
+            ("It cannot be B.", None),
+            ("The answer isn't (B).", None),
+            ("B is wrong.", None),
+            ("The answer is not B but C.", Some("C")),
+            ("Not A. The answer is D.", Some("D")),
+            ("Oranges have vitamins (vitamin C).", None),
             ("A man walks in. The answer is C", Some("C")),
             ("F", None),
             ("blue", None),

@@ -9,7 +9,9 @@ pub(super) fn numbers(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut i = 0;
     while i < chars.len() {
-        let starts_with_point = at(i) == '.' && is_digit(i + 1);
+        // Not the last point of "...18".
+        let is_after_point = i.checked_sub(1).is_some_and(|before| at(before) == '.');
+        let starts_with_point = at(i) == '.' && is_digit(i + 1) && !is_after_point;
         if !is_digit(i) && !starts_with_point {
             i += 1;
             continue;

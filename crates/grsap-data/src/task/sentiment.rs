@@ -81,7 +81,7 @@ impl TaskFormat for Sentiment {
 /// How many words a negation reaches: "not a very positive".
 const NEGATION_REACH: usize = 3;
 
-fn is_negation(word: &str) -> bool {
+pub(super) fn is_negation(word: &str) -> bool {
     matches!(
         word,
         "not" | "no" | "non" | "never" | "neither" | "nor" | "hardly" | "cannot" | "without"

@@ -58,7 +58,7 @@ pub(super) fn launch(
     weight_decays: &[f64],
     step: &AdamWStep,
 ) -> Vec<CubeTensor> {
-    let tensors: Vec<Dense> = tensors.into_iter().map(Dense::new).collect();
+    let tensors: Vec<Dense> = tensors.into_iter().map(Dense::exact).collect();
     let parameters: Vec<&[Dense]> = tensors.chunks(4).collect();
     let outputs: Vec<[CubeTensor; 3]> = (parameters.iter())
         .map(|of_one| [(); 3].map(|()| of_one[0].empty_like()))

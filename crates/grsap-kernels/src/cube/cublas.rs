@@ -278,6 +278,13 @@ impl Plan {
             |side: &Operand, of| blas::create_matrix_layout(of, side.rows, side.cols, side.leading);
         let (a, b) = (layout(&gemm.a, input)?, layout(&gemm.b, input)?);
         let d = layout(&gemm.d, output)?;
+        let mut plan = Self {
+            operation,
+            a,
+            b,
+            d,
+            algorithm: lt::cublasLtMatmulAlgo_t { data: [0; 8] },
+        };
         let (preference, workspace) = (blas::create_matmul_pref()?, WORKSPACE);
         let sides = [
             (Attribute::CUBLASLT_MATMUL_DESC_TRANSA, gemm.a),
@@ -303,6 +310,11 @@ impl Plan {
                 (&raw const workspace).cast(),
                 size_of::<usize>(),
             )?;
+            // Parts of a sum are added in f32 too.
+            let scheme =
+                lt::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
+            let mask = Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
+            blas::set_matmul_pref_attribute(preference, mask, (&raw const scheme).cast(), 4)?;
             for alignment in alignments {
                 let value = ALIGNMENT as u32;
                 let value = &raw const value;
@@ -311,13 +323,10 @@ impl Plan {
             let found = blas::get_matmul_algo_heuristic(handle, operation, a, b, d, d, preference);
             blas::destroy_matmul_pref(preference)?;
             match found {
-                Ok(found) => Ok(Some(Self {
-                    operation,
-                    a,
-                    b,
-                    d,
-                    algorithm: found.algo,
-                })),
+                Ok(found) => {
+                    plan.algorithm = found.algo;
+                    Ok(Some(plan))
+                }
                 Err(blas::CublasError(lt::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED)) => Ok(None),
                 Err(error) => Err(error),
             }

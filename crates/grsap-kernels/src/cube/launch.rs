@@ -9,10 +9,11 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 use cubecl::tensor_vector_size_parallel;
 
-/// Units of one cube in kernels that reduce a row: a power of two, `most` where the device has so
-/// many.
+/// Units of one cube in kernels that reduce a row: a power of two, at most `most` and what the device
+/// has.
 pub(super) fn row_units(client: &Client, most: usize) -> usize {
-    most.min(client.properties().hardware.max_units_per_cube as usize)
+    let units = client.properties().hardware.max_units_per_cube as usize;
+    1 << most.min(units).max(1).ilog2()
 }
 
 /// A tensor whose elements lie one after another, `[rows, width]`.
@@ -34,6 +35,18 @@ impl Dense {
             rows,
             width,
         }
+    }
+
+    /// The same for a kernel that takes the length of a buffer for that of the tensor: CUDA's allocator
+    /// pads rows, and a tensor of one row keeps the padding behind it. For types of four bytes.
+    pub(super) fn exact(tensor: CubeTensor) -> Self {
+        let mut dense = Self::new(tensor);
+        let bytes = (dense.rows * dense.width * dense.tensor.dtype.size()) as u64;
+        let padding = dense.tensor.handle.size_in_used().saturating_sub(bytes);
+        if padding > 0 {
+            dense.tensor.handle = dense.tensor.handle.offset_end(padding);
+        }
+        dense
     }
 
     pub(super) fn client(&self) -> Client {

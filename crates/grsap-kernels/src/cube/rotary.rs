@@ -36,6 +36,9 @@ pub(super) fn launch(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, inverse: b
     let y = x.empty_like();
     let client = x.client();
     let half = cos.width;
+    if x.rows * x.width == 0 {
+        return x.tensor;
+    }
     let size = x.vector_size(half).min(cos.vector_size(half));
     let (count, dim) = elementwise(&client, x.rows * x.width / 2 / size);
     kernel::launch(

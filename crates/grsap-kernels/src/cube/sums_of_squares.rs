@@ -34,7 +34,7 @@ fn kernel<N: Size>(
 
 /// `[tensors]`, of at least one. All f32.
 pub(super) fn launch(tensors: Vec<CubeTensor>) -> CubeTensor {
-    let tensors: Vec<Dense> = tensors.into_iter().map(Dense::new).collect();
+    let tensors: Vec<Dense> = tensors.into_iter().map(Dense::exact).collect();
     let client = tensors[0].client();
     let sums = tensors[0].empty([tensors.len()], DType::F32);
     let units = row_units(&client, 1024);

@@ -132,7 +132,14 @@ impl ReplayBuffer {
         Yields::new(self)
     }
 
-    /// Writes the buffer into `folder`, the manifest last.
+    /// The manifest in `folder`, where there is one.
+    pub(crate) fn manifest_in(folder: &Path) -> Result<Option<Manifest>, BufferError> {
+        let path = folder.join(MANIFEST);
+        path.exists().then(|| read_manifest(&path)).transpose()
+    }
+
+    /// Writes the buffer into `folder`, the manifest last. One that was loaded without its dropped
+    /// candidates is written without them.
     ///
     /// # Errors
     ///
@@ -142,13 +149,15 @@ impl ReplayBuffer {
         let stages = self.manifest.stages.iter();
         let timings: BTreeMap<&str, f64> = stages.map(|s| (s.name.as_str(), s.seconds)).collect();
         let rows = to_jsonl("the rows", &self.examples)?;
-        let rejected = to_jsonl("the dropped candidates", &self.rejected)?;
         write_atomic(folder.join(ROWS), &rows)?;
-        write_atomic(folder.join(REJECTED), &rejected)?;
         write_atomic(folder.join(TIMINGS), &to_json("the timings", &timings)?)?;
-        let yields = self.yields();
-        write_atomic(folder.join(TABLE), yields.to_markdown().as_bytes())?;
-        write_atomic(folder.join(PICTURE), yields.to_svg().as_bytes())?;
+        if self.rejected.len() == self.manifest.num_rejected {
+            let rejected = to_jsonl("the dropped candidates", &self.rejected)?;
+            write_atomic(folder.join(REJECTED), &rejected)?;
+            let yields = self.yields();
+            write_atomic(folder.join(TABLE), yields.to_markdown().as_bytes())?;
+            write_atomic(folder.join(PICTURE), yields.to_svg().as_bytes())?;
+        }
         write_atomic(
             folder.join(MANIFEST),
             &to_json("the manifest", &self.manifest)?,

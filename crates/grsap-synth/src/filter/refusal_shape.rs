@@ -138,9 +138,12 @@ pub struct RefusalShape {
 }
 
 impl RefusalShape {
-    /// A filter for the wordings in `config`.
+    /// A filter for the wordings in `config`. Those without a word are passed over: every query has them.
     pub fn new(config: RefusalShapeConfig) -> Self {
-        let plain = |texts: Vec<String>| texts.iter().map(|text| words(text)).collect();
+        let plain = |texts: Vec<String>| {
+            let texts = texts.iter().map(|text| words(text));
+            texts.filter(|text| !text.trim().is_empty()).collect()
+        };
         Self {
             prefixes: plain(config.prefixes),
             phrases: plain(config.phrases),

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use grsap_core::{ModelError, digest_hex};
+use grsap_core::{GuardError, ModelError, digest_hex};
 use grsap_data::DataError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,10 @@ impl Journal {
     /// of a line at the end is dropped.
     pub(crate) fn open(path: &Path, identity: &Value) -> Result<Self, SynthError> {
         let io_error = |source| io_error(path, source);
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
         fs::create_dir_all(folder).map_err(io_error)?;
         let file = OpenOptions::new()
             .read(true)
@@ -98,9 +101,7 @@ impl Journal {
         let journal = Self::new(Store::File(file), path.to_owned());
         {
             let mut state = journal.state.borrow_mut();
-            let there = state.scan()?;
-            state.truncate().map_err(io_error)?;
-            match there {
+            match state.scan()? {
                 Some(there) => {
                     if let Some((field, there, here)) = first_difference("", &there, identity) {
                         return Err(SynthError::ConfigMismatch {
@@ -110,8 +111,10 @@ impl Journal {
                             here,
                         });
                     }
+                    state.truncate().map_err(io_error)?;
                 }
                 None => {
+                    state.truncate().map_err(io_error)?;
                     let header = json!({ "identity": identity });
                     state.append(&header).map_err(io_error)?;
                     sync_folder(folder).map_err(io_error)?;
@@ -134,7 +137,7 @@ impl Journal {
     ) -> Result<Vec<T>, E>
     where
         T: Serialize + DeserializeOwned,
-        E: From<ModelError>,
+        E: CallError,
     {
         let failed = |source: io::Error| E::from(ModelError::backend("the journal failed", source));
         // Given back before the call: a decorator may lie around another one with the same journal.
@@ -149,7 +152,13 @@ impl Journal {
         drop(state);
         if !new.is_empty() {
             let start = Instant::now();
-            let results = call(&new)?;
+            let place = |index: usize| new.get(index).copied().unwrap_or(index);
+            let results = call(&new).map_err(|error| error.placed(place))?;
+            if results.len() != new.len() && results.len() == keys.len() {
+                let (got, asked) = (results.len(), new.len());
+                let error = format!("{got} results for {asked} inputs");
+                return Err(E::from(ModelError::backend("a call to a model", error)));
+            }
             if results.len() != new.len() || !results.iter().all(&is_whole) {
                 return Ok(results);
             }
@@ -175,6 +184,23 @@ impl Journal {
     /// one. However often a result is taken, its time counts once.
     pub(super) fn recalled_seconds(&self) -> f64 {
         self.recalled_seconds.get()
+    }
+}
+
+/// The error of a call, which names an input by its place.
+pub(crate) trait CallError: From<ModelError> {
+    fn placed(self, place: impl Fn(usize) -> usize) -> Self;
+}
+
+impl CallError for ModelError {
+    fn placed(self, place: impl Fn(usize) -> usize) -> Self {
+        Self::placed(self, place)
+    }
+}
+
+impl CallError for GuardError {
+    fn placed(self, place: impl Fn(usize) -> usize) -> Self {
+        Self::placed(self, place)
     }
 }
 
@@ -206,18 +232,24 @@ impl State {
             }
             let object = parse(&line);
             match (object, torn) {
-                // One call at a time is written, so only the end of the file can be torn.
-                (Some(_), Some(line)) => {
+                // One call at a time is written, so only the last line can be torn.
+                (_, Some(line)) => {
                     let path = self.path.clone();
                     return Err(SynthError::Journal { path, line });
                 }
-                (None, _) => {
-                    torn.get_or_insert(number);
+                // Another file is not cut to nothing.
+                (None, None) if number > 1 || is_torn_header(&line) => {
+                    torn = Some(number);
                     continue;
                 }
-                (Some(mut object), None) if number == 1 => {
+                (Some(mut object), None) if number == 1 && object.get("identity").is_some() => {
                     identity = object.get_mut("identity").map(Value::take);
                 }
+                (_, None) if number == 1 => {
+                    let path = self.path.clone();
+                    return Err(SynthError::Journal { path, line: 1 });
+                }
+                (None, None) => {}
                 (Some(object), None) => match serde_json::from_value::<Call>(object) {
                     Ok(call) => self.remember((offset, len), call.keys),
                     Err(_) => {
@@ -348,6 +380,21 @@ fn parse(line: &[u8]) -> Option<Value> {
         return None;
     }
     serde_json::from_slice(json).ok()
+}
+
+/// Whether a kill may have left this of a journal's first line: its beginning, and perhaps some bytes of
+/// what the file system had there.
+fn is_torn_header(line: &[u8]) -> bool {
+    const REST: usize = 3;
+    const OBJECT: &[u8] = b" {\"identity\":";
+    let sure = line.get(..line.len().saturating_sub(REST).max(1));
+    sure.unwrap_or_default()
+        .iter()
+        .enumerate()
+        .all(|(at, byte)| match at.checked_sub(CHECKSUM_LEN) {
+            None => byte.is_ascii_hexdigit() || *byte == 0 || (at == 0 && *byte == 0xFF),
+            Some(at) => OBJECT.get(at).is_none_or(|expected| expected == byte),
+        })
 }
 
 fn checksum(bytes: &[u8]) -> String {

@@ -120,6 +120,70 @@ fn damage_before_whole_lines_is_no_torn_write() {
 }
 
 #[test]
+fn another_file_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    written(&path);
+    let whole = fs::read(&path).unwrap();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let crlf = text.replace('\n', "\r\n");
+    let without_header = text.split_once('\n').unwrap().1;
+    // Two lines that are no longer whole at the end are no torn write.
+    let two = text.trim_end_matches('\n').replace("}\n", "} \n");
+    let last_two = format!("{}\n{{\n}}\n", text.trim_end());
+    for (bytes, line) in [
+        ("{\"prompt\":\"a\"}\n{\"prompt\":\"b\"}\n", 1),
+        ("{\"prompt\":\"a\"}", 1),
+        ("notes", 1),
+        (crlf.as_str(), 1),
+        (without_header, 1),
+        (two.as_str(), 1),
+        (last_two.as_str(), CALLS.len() + 2),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = Journal::open(&path, &identity(1)).err().unwrap();
+        assert!(
+            matches!(error, SynthError::Journal { line: found, .. } if found == line),
+            "{bytes}: {error}"
+        );
+        assert_eq!(
+            error.to_string().contains("no journal"),
+            line == 1,
+            "{error}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes());
+    }
+}
+
+/// The journal knows some of a batch already.
+#[test]
+fn errors_of_calls_name_the_place_in_the_batch() {
+    let journal = Journal::in_memory();
+    let keys: Vec<String> = [1, 2, 3].map(|n| key("k", &n).unwrap()).into();
+    journal
+        .recall_or(&keys[..1], |_| true, |_| Ok::<_, ModelError>(vec![1u8]))
+        .unwrap();
+    let too_long = |_: &[usize]| {
+        Err::<Vec<u8>, _>(ModelError::TooLong {
+            index: 1,
+            num_tokens: 9,
+            limit: 8,
+        })
+    };
+    let error = journal.recall_or(&keys, |_| true, too_long).unwrap_err();
+    assert!(error.to_string().starts_with("input 2 "), "{error}");
+    let fitted = |_: &[usize]| Err::<Vec<u8>, _>(GuardError::FittedOn { index: 0 });
+    let error = journal.recall_or(&keys, |_| true, fitted).unwrap_err();
+    assert!(
+        matches!(error, GuardError::FittedOn { index: 1 }),
+        "{error}"
+    );
+    // As many results as were asked for in all are not taken for those that were missing.
+    let three = journal.recall_or(&keys, |_| true, |_| Ok::<_, ModelError>(vec![1u8, 2, 3]));
+    assert!(three.is_err());
+}
+
+#[test]
 fn one_run_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");

@@ -7,7 +7,9 @@ use super::SynthesisConfig;
 use super::first_difference::first_difference;
 use super::journal::Journal;
 use crate::batch::CHUNK_SIZE;
-use crate::{BufferInfo, Extraction, Provenance, QueryExtractor, ReplayBuffer, SynthError};
+use crate::{
+    BufferInfo, Extraction, Manifest, Provenance, QueryExtractor, ReplayBuffer, SynthError,
+};
 
 /// The models that a [`Synthesis`] works with.
 #[derive(Clone, Copy)]
@@ -124,6 +126,10 @@ impl Synthesis {
     ) -> Result<ReplayBuffer, SynthError> {
         let folder = folder.as_ref();
         let journal = Journal::open(&folder.join("journal.jsonl"), &self.identity()?)?;
+        // The journal of a finished run may be gone; its buffer is not to be replaced by another's.
+        if let Some(manifest) = ReplayBuffer::manifest_in(folder)? {
+            self.compare(folder, &manifest)?;
+        }
         let buffer = self.run_stages(&journal, models, progress)?;
         buffer.save(folder)?;
         Ok(buffer)
@@ -139,9 +145,15 @@ impl Synthesis {
     pub fn verify(&self, folder: impl AsRef<Path>) -> Result<ReplayBuffer, SynthError> {
         let folder = folder.as_ref();
         let buffer = ReplayBuffer::verify(folder)?;
-        let there = identity(&buffer.manifest().crate_version, &buffer.manifest().info());
+        self.compare(folder, buffer.manifest())?;
+        Ok(buffer)
+    }
+
+    /// Whether a buffer is of these settings, models and prompts.
+    fn compare(&self, folder: &Path, manifest: &Manifest) -> Result<(), SynthError> {
+        let there = identity(&manifest.crate_version, &manifest.info());
         match first_difference("", &there, &self.identity()?) {
-            None => Ok(buffer),
+            None => Ok(()),
             Some((field, there, here)) => Err(SynthError::ConfigMismatch {
                 folder: folder.into(),
                 field,

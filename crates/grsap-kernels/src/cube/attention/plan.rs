@@ -72,7 +72,7 @@ impl Plan {
     }
 }
 
-/// What [`AttentionShape::window`] is in the kernels.
+/// What [`AttentionShape::window`] is in the kernels. They add it to positions in 32 bits.
 pub(super) fn window(shape: &AttentionShape) -> usize {
-    shape.window.unwrap_or(0)
+    shape.window.map_or(0, |window| window.min(1 << 30))
 }
