@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use grsap_kernels::{
     AdamWState, AdamWStep, AttentionShape, Dropout, FrozenWeight, LoraWeights, Segment,
     WeightFormat, adamw, attention, linear, linear_cross_entropy, lora_linear, reference, rms_norm,
-    rotary, sums_of_squares, swiglu,
+    rotary, sums_of_squares, swiglu, write_rows,
 };
 
 fn gpu() -> Device {
@@ -473,6 +473,19 @@ fn trained_weights() {
 }
 
 /// More parameters than one kernel serves, of unequal shapes, and none.
+/// Rows of a cache are used again: nothing may be left of what was there.
+#[test]
+fn rows_are_overwritten() {
+    for (dtype, _) in dtypes() {
+        let (old, new) = (random([6, 5], 30) * 1e3, random([2, 5], 31));
+        let written = write_rows(there(&old, dtype), there(&new, dtype), &[4, 0]).unwrap();
+        let got = values(written.cast(DType::F32));
+        let (old, new) = (values(rounded(&old, dtype)), values(rounded(&new, dtype)));
+        let expected = [&new[5..], &old[5..20], &new[..5], &old[25..]].concat();
+        assert_eq!(got, expected, "{dtype:?}");
+    }
+}
+
 #[test]
 fn optimiser() {
     let step = AdamWStep {
