@@ -1,4 +1,4 @@
-//! What end-to-end tests share, and the book's code, which is compiled as doc tests. The tests are in
+//! What end-to-end tests share, and the code of README and book, which is compiled as doc tests. The tests are in
 //! `tests/tests/`.
 
 use std::path::PathBuf;
@@ -21,6 +21,14 @@ pub fn example(name: &str) -> PathBuf {
     );
     path
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/src/settings.md")]
+struct Settings;
 
 macro_rules! compile {
     ($($name:ident: $page:literal),*) => {$(

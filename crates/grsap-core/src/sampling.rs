@@ -18,7 +18,8 @@ pub struct SamplingConfig {
     pub n: usize,
     /// Texts that end a completion as soon as one appears in it. The text ends before it.
     pub stop: Vec<String>,
-    /// Fixes every draw: the same seed, prompt and sample index give the same text.
+    /// Fixes every draw: the same seed, prompt and sample index give the same text, as far as the
+    /// generator computes the same numbers (on the CPU this library does).
     pub seed: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::weight::FrozenWeight;
 ///
 /// `x` is `[tokens, in]`, `weight` is `[out, in]` as in PyTorch, the result is `[tokens, out]`.
 ///
-/// A token's result does not depend on the others in the batch, nor on the number of threads.
+/// On the CPU a token's result does not depend on the others in the batch, nor on the number of threads.
 ///
 /// # Errors
 ///

@@ -1,5 +1,7 @@
 //! The GPU versions, as CubeCL kernels for CUDA and wgpu. Inputs and results are f32, f16 or bf16;
-//! everything is computed in f32. Products of large matrices are Burn's, or cuBLASLt's.
+//! everything is computed in f32, but for attention of odd heads and the gradient of shared prefixes
+//! (`attention/fallback.rs`), whose scores have the type of the inputs. Products of large matrices are
+//! Burn's, or cuBLASLt's.
 
 // A kernel's body is translated as it stands, and its parameters are the buffers it works on. The
 // public functions check every shape and index before a kernel runs.

@@ -81,7 +81,7 @@ impl Decoder {
     /// Holds every weight as a tensor of its own in `f32`, which can be trained: the contrary of
     /// [`freeze`](Self::freeze).
     ///
-    /// The operations then take their plain versions, so generating is slower until the decoder is
+    /// Products then read their weights as they lie, so generating is slower until the decoder is
     /// frozen again. Weights that were rounded to another format stay rounded.
     pub fn unfreeze(&mut self) {
         self.visit(|_, place| match place {

@@ -16,7 +16,7 @@ impl Decoder {
     /// marks: their sum in nats and their number. The first token of a sequence follows from nothing and
     /// is never scored.
     ///
-    /// Sequences of like length go through the model together, which changes no number.
+    /// Sequences of like length go through the model together, which on the CPU changes no number.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// How much is computed at a time. None of these changes a text.
+/// How much is computed at a time. On the CPU none of these changes a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {

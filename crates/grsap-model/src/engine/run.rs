@@ -28,8 +28,8 @@ struct Prefix {
 /// Continues every job `params.n` times.
 ///
 /// Finished samples make place for waiting ones at once. Each prompt is computed once; its samples
-/// read the same rows of the cache. What a sample says depends on the seed, the prompt and the
-/// sample's index alone.
+/// read the same rows of the cache. On the CPU, what a sample says depends on the seed, the prompt and
+/// the sample's index alone.
 pub(crate) fn generate(
     decoder: &Decoder,
     tokenizer: &ChatTokenizer,

@@ -175,6 +175,92 @@ fn the_best_checkpoint_is_kept_and_a_run_that_gets_worse_ends() {
     assert_eq!(names(), ["best-12", "best.json"]);
 }
 
+/// A run that is refused has changed nothing, and a best adapter that is gone is made again.
+#[test]
+fn what_an_earlier_run_kept_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics_path = dir.path().join("metrics.jsonl");
+    let run = |run: &str, resume: Resume, name: &str, values: [f64; 3]| {
+        let metric = move |step: usize, _: &Path| Ok(values[step / 2 - 1]);
+        let mut best = KeepBest::lowest(dir.path().join("best"), metric).with_name(name);
+        let report = Trainer::new(config(), lora())
+            .unwrap()
+            .with_output_dir(dir.path().join(run))
+            .with_resume(resume)
+            .train(
+                &mut adapted_decoder(&lora()),
+                &random_examples(11),
+                &mut [
+                    &mut JsonlMetrics::new(&metrics_path),
+                    &mut TensorBoard::new(dir.path().join("events")),
+                    &mut best,
+                ],
+            );
+        (report, best.best().map(|best| best.step), best.best_dir())
+    };
+    let num_events = || {
+        std::fs::read_dir(dir.path().join("events"))
+            .unwrap()
+            .count()
+    };
+    let (report, best, _) = run("1", Resume::Never, "loss", [3.0, 2.0, 1.0]);
+    assert!(!report.unwrap().stopped);
+    assert_eq!(best, Some(6));
+    let metrics = std::fs::read(&metrics_path).unwrap();
+    // Elsewhere, but with the same files beside it; and with another metric in the same folder.
+    for (name, message) in [
+        ("loss", "an earlier run"),
+        ("score", "of the metric `loss`"),
+    ] {
+        let (report, ..) = run("2", Resume::Never, name, [0.0; 3]);
+        let TrainError::Callback { step: 0, source } = report.unwrap_err() else {
+            panic!("not the callback's");
+        };
+        assert!(source.to_string().contains(message), "{source}");
+        assert_eq!(std::fs::read(&metrics_path).unwrap(), metrics);
+        assert_eq!(num_events(), 1);
+    }
+
+    // It goes on from an older checkpoint, whose adapter was the best then and is gone.
+    for step in [4, 6] {
+        std::fs::remove_dir_all(dir.path().join(format!("1/checkpoint-{step}"))).unwrap();
+    }
+    let (report, best, best_dir) = run("1", Resume::Latest, "loss", [3.0, 5.0, 4.0]);
+    assert_eq!(report.unwrap().steps, 6);
+    assert_eq!(best, Some(2));
+    assert!(best_dir.unwrap().join("adapter_config.json").is_file());
+    let names = std::fs::read_dir(dir.path().join("best")).unwrap();
+    assert_eq!(names.count(), 2, "the best adapter and what was measured");
+}
+
+/// A callback's patience may be all that ends a run.
+#[test]
+fn a_run_without_an_end_begins() {
+    struct Once;
+    impl Callback for Once {
+        fn on_step(&mut self, _: &StepReport) -> Result<ControlFlow<()>, BoxError> {
+            Ok(ControlFlow::Break(()))
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainerConfig {
+        max_steps: Some(usize::MAX),
+        lr_scheduler_type: LrSchedulerType::Constant,
+        warmup_ratio: 0.0,
+        ..config()
+    };
+    let report = Trainer::new(config, lora())
+        .unwrap()
+        .with_output_dir(dir.path())
+        .train(
+            &mut adapted_decoder(&lora()),
+            &random_examples(11),
+            &mut [&mut Once],
+        )
+        .unwrap();
+    assert!(report.stopped && report.steps == 1);
+}
+
 #[test]
 fn a_metric_must_be_finite_and_other_peoples_files_stay() {
     let dir = tempfile::tempdir().unwrap();
