@@ -1,6 +1,6 @@
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
-use crate::error::{KernelError, check};
+use crate::error::{KernelError, check, check_type};
 use crate::ops;
 
 /// Writes `values[i]` to row `rows[i]` of `buffer`. On the CPU this happens in place when `buffer`
@@ -12,7 +12,7 @@ use crate::ops;
 ///
 /// # Errors
 ///
-/// When the shapes differ or an index is out of range.
+/// When the shapes or the types differ, or an index is out of range.
 pub fn write_rows(
     buffer: Tensor<2>,
     values: Tensor<2>,
@@ -21,6 +21,7 @@ pub fn write_rows(
     let ([capacity, width], [n, values_width]) = (buffer.dims(), values.dims());
     check("write_rows", "number of indices", n, rows.len())?;
     check("write_rows", "width of values", width, values_width)?;
+    check_type("write_rows", "values", &buffer, &values)?;
     if let Some(&index) = rows.iter().find(|&&row| row >= capacity) {
         return Err(KernelError::Index {
             op: "write_rows",

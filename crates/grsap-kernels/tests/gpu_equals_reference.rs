@@ -472,7 +472,6 @@ fn trained_weights() {
     }
 }
 
-/// More parameters than one kernel serves, of unequal shapes, and none.
 /// Rows of a cache are used again: nothing may be left of what was there.
 #[test]
 fn rows_are_overwritten() {
@@ -486,6 +485,7 @@ fn rows_are_overwritten() {
     }
 }
 
+/// More parameters than one kernel serves, of unequal shapes, and none.
 #[test]
 fn optimiser() {
     let step = AdamWStep {

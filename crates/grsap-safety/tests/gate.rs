@@ -145,6 +145,9 @@ fn an_unscored_start_does_not_help_either() {
     let within = rule(Worse::Lower, None, Some(0.05));
     let found = decide(within, &not(&tuned), &not(&start));
     assert_ne!(found.decision, Pass, "{found}");
+    // Nor is it a failure that the same answers were unscored twice.
+    let found = decide(rule(Worse::Higher, None, Some(0.02)), &start, &start);
+    assert_eq!(found.decision, Undecided, "{found}");
 }
 
 /// A bootstrap over clusters finds no spread where few of them have an event.

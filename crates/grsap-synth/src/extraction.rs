@@ -240,7 +240,8 @@ impl Extraction {
         let mut num_left = max_new_tokens.saturating_sub(completion.num_tokens);
         let mut round = 0usize;
         let stops = self.extractor.stop();
-        if finish_reason == FinishReason::Stop && stops != default_stops() {
+        let has_own = stops.iter().any(|stop| !default_stops().contains(stop));
+        if finish_reason == FinishReason::Stop && has_own {
             // An extractor with marks of its own: the one that it can read.
             let closed = stops
                 .iter()

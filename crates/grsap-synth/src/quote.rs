@@ -64,7 +64,7 @@ impl OpenQuotes {
             .is_some_and(|last| !last.is_whitespace() && !matches!(last, '“' | '„' | '(' | '['));
         match c {
             '„' => self.depth += 1,
-            '“' if !is_behind_word => self.depth += 1,
+            '“' if self.depth == 0 || !is_behind_word => self.depth += 1,
             '“' | '”' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
@@ -97,6 +97,14 @@ mod tests {
             ("it's 5'\" tall", Some("it's 5'")),
             ("Was heißt „Schloss“?\" Nein", Some("Was heißt „Schloss“?")),
             ("say “x“ now” no", Some("say “x“ now")),
+            (
+                "如何制作“纸船”而不湿手？\" no",
+                Some("如何制作“纸船”而不湿手？"),
+            ),
+            (
+                "a scene—“The Boat”—with\" no",
+                Some("a scene—“The Boat”—with"),
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(parse_quote(text).as_deref(), expected, "{text:?}");

@@ -102,7 +102,7 @@ fn lenient(response: &str) -> Option<String> {
     let lines = lines.filter_map(|rest| rest.trim_start_matches([' ', '\t']).lines().next());
     let lines: Vec<&str> = lines.collect();
     let is_amount = |line: &&&str| {
-        let amount = line.trim_start_matches(['-', '−', '–', '+', '$', '€', '£', '.', ' ']);
+        let amount = line.trim_start_matches(|c: char| !c.is_alphanumeric());
         amount.starts_with(|c: char| c.is_ascii_digit())
     };
     let line = lines.iter().find(is_amount).or(lines.first());
@@ -181,6 +181,7 @@ mod tests {
                 Some("18"),
             ),
             ("#### The answer is 5", Some("5")),
+            ("#### **18**\n\nQ: more\n#### 7", Some("18")),
             ("The total is ...18", Some("18")),
             ("so 3 + 4 makes 7.", Some("7")),
             ("####", None),

@@ -192,12 +192,12 @@ struct Word {
     is_listed: bool,
 }
 
-/// Whether a letter is one of several: "A or B", "A, B", "A/B" being one word.
+/// Whether a letter is one of several: "A or B", "A, B".
 fn is_listed(words: &[Word], raw: &[&str], at: usize) -> bool {
     let other = |at: usize| words.get(at).is_some_and(|word| word.letter.is_some());
     let joins = |at: usize| {
-        let word = words.get(at).map(|word| word.text.as_str());
-        matches!(word, Some("or" | "and" | "nor" | ""))
+        let word = raw.get(at).map(|word| word.to_lowercase());
+        matches!(word.as_deref(), Some("or" | "and" | "nor" | "/" | "&"))
     };
     let has_comma = |at: usize| raw.get(at).is_some_and(|word| word.ends_with(','));
     let before = at.checked_sub(1).is_some_and(|before| {
@@ -208,22 +208,32 @@ fn is_listed(words: &[Word], raw: &[&str], at: usize) -> bool {
     before || after
 }
 
-/// Whether a letter is said not to be the answer: "not B", "it cannot be B", "B is wrong".
-fn is_denied(words: &[Word], at: usize) -> bool {
+/// Whether a letter is said not to be the answer: "not B", "it cannot be B", "B is wrong". What stands
+/// behind a stop or a comma is the text of the choice or another thought.
+fn is_denied(words: &[Word], raw: &[&str], at: usize) -> bool {
     let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
-    let mut before = words.iter().take(at).rev().map(|word| word.text.as_str());
+    let goes_on = |at: usize| {
+        raw.get(at)
+            .is_some_and(|word| word.ends_with(char::is_alphanumeric))
+    };
     let is_filler = |text: &str| {
         matches!(
             text,
             "be" | "the" | "is" | "answer" | "option" | "choice" | ""
         )
     };
-    let denied_before = before
+    let denied_before = (0..at)
+        .rev()
+        .take_while(|&before| goes_on(before))
+        .map(text)
         .find(|text| !is_filler(text))
         .is_some_and(is_negation);
-    let denied_after = matches!(text(at + 1), "is" | "was")
-        && (is_negation(text(at + 2)) || matches!(text(at + 2), "wrong" | "incorrect" | "false"));
-    denied_before || denied_after || (is_negation(text(at + 1)) && text(at + 1) != "no")
+    let is_wrong =
+        |text: &str| is_negation(text) || matches!(text, "wrong" | "incorrect" | "false");
+    let denied_after = goes_on(at)
+        && (is_negation(text(at + 1))
+            || (matches!(text(at + 1), "is" | "was") && is_wrong(text(at + 2))));
+    denied_before || denied_after
 }
 
 impl MultipleChoice {
@@ -244,7 +254,9 @@ impl MultipleChoice {
     fn words(&self, response: &str) -> Vec<Word> {
         let raw: Vec<&str> = response.split_whitespace().collect();
         let mut words = self.words_of(&raw);
-        let is_denied: Vec<bool> = (0..words.len()).map(|at| is_denied(&words, at)).collect();
+        let is_denied: Vec<bool> = (0..words.len())
+            .map(|at| is_denied(&words, &raw, at))
+            .collect();
         let is_listed: Vec<bool> = (0..words.len())
             .map(|at| is_listed(&words, &raw, at))
             .collect();
@@ -270,12 +282,12 @@ impl MultipleChoice {
                     .checked_sub(1)
                     .and_then(|before| raw.get(before))
                     .is_some_and(|before| {
-                        let before = before.trim_matches(|c: char| !c.is_alphanumeric());
+                        let before = before.trim_start_matches(|c: char| !c.is_alphanumeric());
                         NAMED_BY_LETTER.contains(&before.to_lowercase().as_str())
                     });
                 let is_article = matches!(letter, Some('A' | 'I')) && is_bare && next_is_noun;
                 Word {
-                    text: core.to_lowercase(),
+                    text: core.to_lowercase().replace('\u{2019}', "'"),
                     letter,
                     is_label: letter.is_some() && !is_article && !is_named,
                     is_bracketed: letter.is_some() && !is_named && word.contains(['(', '[', '{']),
@@ -352,6 +364,21 @@ mod tests {
             ("The answer is not B but C.", Some("C")),
             ("Not A. The answer is D.", Some("D")),
             ("Oranges have vitamins (vitamin C).", None),
+            ("The answer isn\u{2019}t B.", None),
+            ("The answer is B, not A.", Some("B")),
+            ("C. Cannot be determined", Some("C")),
+            ("The correct answer is (C) Cannot be determined.", Some("C")),
+            ("D. Not enough information", Some("D")),
+            ("The answer is D. Neither of these", Some("D")),
+            ("B. is not allowed to leave", Some("B")),
+            ("No, the answer is B.", Some("B")),
+            ("Is A correct? No. The answer is B.", Some("B")),
+            (
+                "The answer is C.\n\n- A: too old.\n- B: too young.",
+                Some("C"),
+            ),
+            ("**C**\n\n- A is wrong.\n- B is too early.", Some("C")),
+            ("It belongs to the control group. C is right.", Some("C")),
             ("A man walks in. The answer is C", Some("C")),
             ("F", None),
             ("blue", None),

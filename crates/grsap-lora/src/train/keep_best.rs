@@ -192,7 +192,8 @@ where
     M: FnMut(usize, &Path) -> Result<f64, BoxError>,
 {
     fn may_start(&self, first_step: usize) -> Result<(), BoxError> {
-        if first_step == 0 && !self.load_measured()?.is_empty() {
+        let measured = self.load_measured()?;
+        if first_step == 0 && !measured.is_empty() {
             let dir = self.dir.display();
             return Err(format!(
                 "{dir} has the best checkpoint of an earlier run: continue that one, or name another \
@@ -239,8 +240,8 @@ where
             if self.num_worse() == 0 {
                 self.keep(step, dir)?;
             }
-            self.save_measured()?;
         }
+        self.save_measured()?;
         self.delete_others()?;
         Ok(match self.patience {
             Some(patience) if self.num_worse() >= patience => ControlFlow::Break(()),

@@ -135,7 +135,7 @@ pub(super) fn shards(index: &[u8]) -> Result<Vec<String>, String> {
 pub(super) fn first_missing(snapshot: &std::path::Path) -> Option<String> {
     let is_there = |name: &str| snapshot.join(name).is_file();
     // Other tools share the cache, and bring the weights without the tokenizer's files.
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+    for name in ["config.json", "tokenizer.json"] {
         if !is_there(name) {
             return Some(name.into());
         }

@@ -122,10 +122,10 @@ impl Writer<'_, '_> {
 
     fn new_line(&mut self, depth: usize) -> Result<(), Error> {
         if let Some(indent) = self.indent.clone() {
+            let len = indent.len().saturating_mul(depth);
+            self.state.consume_fuel((len / BYTES_OF_FUEL) as u64)?;
             self.out.push('\n');
-            for _ in 0..depth {
-                self.push(&indent)?;
-            }
+            self.out.push_str(&indent.repeat(depth));
         }
         Ok(())
     }

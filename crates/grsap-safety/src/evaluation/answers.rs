@@ -28,7 +28,7 @@ impl Asked<'_> {
                 EvaluationError::Model {
                     model: self.name.to_owned(),
                     questions,
-                    source,
+                    source: source.placed(|index| answers.len() + index),
                 }
             })?;
             self.check("answers", chunk.len(), generations.len())?;
@@ -58,7 +58,7 @@ impl Asked<'_> {
                 .map_err(|source| EvaluationError::Guard {
                     model: self.name.to_owned(),
                     questions,
-                    source,
+                    source: source.placed(|index| verdicts.len() + index),
                 })?;
             self.check("verdicts", chunk.len(), judged.len())?;
             verdicts.extend(judged);

@@ -148,11 +148,13 @@ impl Gate<'_> {
             return Ok(Question::Answered(check));
         };
         let num_unscored = McNemar::new(start, scores)?.num_unscored;
-        // What the start was not scored on must not make it look worse.
-        let start = rule.unscored.of(rule.worse.other()).fill(start);
-        let scores = rule.unscored.of(rule.worse).fill(scores);
+        // For a pass, what the start was not scored on must not make it look worse.
+        let as_worse = rule.unscored.of(rule.worse);
+        let best_start = rule.unscored.of(rule.worse.other()).fill(start);
+        let (start, scores) = (as_worse.fill(start), as_worse.fill(scores));
         let (policy, method) = (UnparsedPolicy::Exclude, &self.method);
-        let mut test = NonInferiority::new(&start, &scores, margin, rule.worse, policy, method)?;
+        let mut test =
+            NonInferiority::new(&best_start, &scores, margin, rule.worse, policy, method)?;
         test.change.num_scored = start.len() - num_unscored;
         test.change.num_unscored = num_unscored;
         let text = format!(
@@ -169,7 +171,8 @@ impl Gate<'_> {
             Some(clusters) => McNemar::clustered(&start, &scores, clusters)?,
             None => McNemar::new(&start, &scores)?,
         };
-        let change = test.change.value.unwrap_or_default();
+        // For a failure they count alike on both sides.
+        let change = difference.only_second as f64 - difference.only_first as f64;
         Ok(Question::Compared {
             check: self.check(decision, text, test.room()),
             is_worse: rule.worse.sign() * change > 0.0,

@@ -154,12 +154,14 @@ impl Distances<'_> {
     /// The `k`-th smallest.
     fn kth(&self, k: usize) -> f64 {
         let num = self.rough.len();
-        let mut highest: Vec<f64> = (0..num).map(|at| self.rough(at) + self.slack(at)).collect();
+        // Of distances too great for `f32` nothing is sure.
+        let or_infinite = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
+        let highest = (0..num).map(|at| or_infinite(self.rough(at) + self.slack(at)));
+        let mut highest: Vec<f64> = highest.collect();
         let (_, bound, _) = highest.select_nth_unstable_by(k - 1, f64::total_cmp);
         let bound = *bound;
         // k of them are surely no farther than the bound, so no other one can be the k-th.
         let mut candidates: Vec<f64> = (0..num)
-            // Of distances too great for `f32` nothing is sure.
             .filter(|at| {
                 let least = self.rough(*at) - self.slack(*at);
                 least.is_nan() || least <= bound

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use grsap_core::digest_hex;
@@ -157,6 +158,17 @@ impl ReplayBuffer {
             let yields = self.yields();
             write_atomic(folder.join(TABLE), yields.to_markdown().as_bytes())?;
             write_atomic(folder.join(PICTURE), yields.to_svg().as_bytes())?;
+        } else {
+            // Not those of another buffer.
+            for name in [REJECTED, TABLE, PICTURE] {
+                let path = folder.join(name);
+                match fs::remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(DataError::Io { path, source }.into());
+                    }
+                    _ => {}
+                }
+            }
         }
         write_atomic(
             folder.join(MANIFEST),

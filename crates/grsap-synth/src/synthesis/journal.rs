@@ -382,18 +382,25 @@ fn parse(line: &[u8]) -> Option<Value> {
     serde_json::from_slice(json).ok()
 }
 
-/// Whether a kill may have left this of a journal's first line: its beginning, and perhaps some bytes of
-/// what the file system had there.
+/// Whether a kill may have left this of a journal's first line: its beginning, zeros where a file system
+/// had not written yet, and perhaps some bytes of what was there.
 fn is_torn_header(line: &[u8]) -> bool {
     const REST: usize = 3;
     const OBJECT: &[u8] = b" {\"identity\":";
-    let sure = line.get(..line.len().saturating_sub(REST).max(1));
+    let len = line.len();
+    let sure = match len > CHECKSUM_LEN + REST {
+        true => line.get(..len - REST),
+        false => Some(line),
+    };
     sure.unwrap_or_default()
         .iter()
         .enumerate()
-        .all(|(at, byte)| match at.checked_sub(CHECKSUM_LEN) {
-            None => byte.is_ascii_hexdigit() || *byte == 0 || (at == 0 && *byte == 0xFF),
-            Some(at) => OBJECT.get(at).is_none_or(|expected| expected == byte),
+        .all(|(at, byte)| {
+            let is_of_header = match at.checked_sub(CHECKSUM_LEN) {
+                None => byte.is_ascii_hexdigit(),
+                Some(at) => OBJECT.get(at).is_none_or(|expected| expected == byte),
+            };
+            is_of_header || *byte == 0
         })
 }
 

@@ -125,11 +125,11 @@ impl Synthesis {
         progress: &dyn Progress,
     ) -> Result<ReplayBuffer, SynthError> {
         let folder = folder.as_ref();
-        let journal = Journal::open(&folder.join("journal.jsonl"), &self.identity()?)?;
         // The journal of a finished run may be gone; its buffer is not to be replaced by another's.
         if let Some(manifest) = ReplayBuffer::manifest_in(folder)? {
             self.compare(folder, &manifest)?;
         }
+        let journal = Journal::open(&folder.join("journal.jsonl"), &self.identity()?)?;
         let buffer = self.run_stages(&journal, models, progress)?;
         buffer.save(folder)?;
         Ok(buffer)
