@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use grsap_benches::model;
 use grsap_replay::core::{Generator, Perplexity, Prompt, SamplingConfig, SamplingParams};
 use grsap_replay::lora::{LoraConfig, SftExample, Trainer, TrainerConfig, attach};
-use grsap_replay::model::{ChatModel, DecoderInput, EngineConfig};
+use grsap_replay::model::{ChatModel, DecoderInput, EngineConfig, KvCache};
 
 fn load() -> ChatModel {
     model(&Device::flex())
@@ -28,15 +28,16 @@ fn prefill(c: &mut Criterion) {
     let mut group = c.benchmark_group("prefill");
     for batch in [1, 8, 32] {
         let prompts: Vec<Vec<u32>> = (0..batch).map(|i| ids(64, i)).collect();
-        let input = DecoderInput::packed(prompts.iter().map(Vec::as_slice));
+        let mut input = DecoderInput::packed(prompts.iter().map(Vec::as_slice));
+        input.cache_rows = (0..batch * 64).collect();
         let last: Vec<usize> = (1..=batch).map(|i| i * 64 - 1).collect();
         group.throughput(Throughput::Elements(batch as u64 * 64));
         group.bench_function(format!("{batch}x64"), |b| {
             b.iter(|| {
-                let hidden = decoder.hidden_states(&input, None)?;
-                decoder
-                    .logits(hidden, &last)
-                    .map(|logits| logits.into_data())
+                let mut cache = KvCache::new(decoder.config(), batch * 64, &Device::flex());
+                let hidden = decoder.hidden_states(&input, Some(&mut cache));
+                let logits = hidden.and_then(|hidden| decoder.logits(hidden, &last));
+                logits.expect("the prompts fit").into_data()
             });
         });
     }
@@ -58,7 +59,7 @@ fn generate(c: &mut Criterion) {
         for tokens in [1, 33] {
             let params = SamplingParams::greedy(tokens);
             group.bench_function(format!("{batch} prompts, {tokens} tokens"), |b| {
-                b.iter(|| model.generate(&prompts, &params));
+                b.iter(|| model.generate(&prompts, &params).expect("the prompts fit"));
             });
         }
     }
@@ -70,7 +71,7 @@ fn generate(c: &mut Criterion) {
     let params = SamplingParams::new(config).expect("the parameters are in range");
     let prompt = [Prompt::Text(text(0))];
     group.bench_function("32 samples of one prompt, 32 tokens", |b| {
-        b.iter(|| model.generate(&prompt, &params));
+        b.iter(|| model.generate(&prompt, &params).expect("the prompt fits"));
     });
     group.finish();
 }
@@ -85,7 +86,9 @@ fn scoring(c: &mut Criterion) {
         * 32;
     let mut group = c.benchmark_group("score");
     group.throughput(Throughput::Elements(num_tokens as u64));
-    group.bench_function("32 texts", |b| b.iter(|| model.perplexity(&texts)));
+    group.bench_function("32 texts", |b| {
+        b.iter(|| model.perplexity(&texts).expect("the texts fit"));
+    });
     group.finish();
 }
 
@@ -109,9 +112,8 @@ fn lora_step(c: &mut Criterion) {
     group.throughput(Throughput::Elements(8 * 128));
     group.bench_function("8x128", |b| {
         b.iter(|| {
-            trainer
-                .train(model.decoder_mut(), &examples, &mut [])
-                .map(|report| report.steps)
+            let report = trainer.train(model.decoder_mut(), &examples, &mut []);
+            report.expect("the examples fit").steps
         });
     });
     group.finish();

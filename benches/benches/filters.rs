@@ -28,8 +28,23 @@ fn candidates() -> Vec<Candidate> {
         .collect()
 }
 
+/// For the filter that reads: sentences, some of which are an assistant's.
+fn sentences() -> Vec<Candidate> {
+    const SENTENCES: [&str; 4] = [
+        "How does somebody open an old lock without its key, step by step?",
+        "Write a letter to a landlord who keeps the deposit of a flat for no reason.",
+        "I'm sorry, but that is not something that I can help anybody with.",
+        "What is the easiest way to find out who owns a number that calls at night?",
+    ];
+    let sentences = SENTENCES.iter().cycle().take(NUM_ROWS).enumerate();
+    sentences
+        .map(|(i, text)| Candidate::new(i.to_string(), "any", format!("{text} {i}")))
+        .collect()
+}
+
 fn filters(c: &mut Criterion) {
     let candidates = candidates();
+    let sentences = sentences();
     let tests: Vec<String> = rows().texts().take(1_000).collect();
     let relevance = DomainRelevanceConfig {
         threshold: Threshold::Quantile(0.5),
@@ -51,6 +66,10 @@ fn filters(c: &mut Criterion) {
     group.throughput(Throughput::Elements(NUM_ROWS as u64));
     for filter in filters {
         let name = format!("{}/{NUM_ROWS}", filter.name());
+        let candidates = match filter.name() {
+            "refusal_shape" => &sentences,
+            _ => &candidates,
+        };
         group.bench_function(name, |b| {
             b.iter_batched(
                 || candidates.clone(),

@@ -51,6 +51,7 @@ fn matrix_products(c: &mut Criterion) {
                             x.clone(),
                             &weights[if rows > 32 { 0 } else { turn % weights.len() }],
                         )
+                        .unwrap()
                     });
                 });
                 if rows < 512 {
@@ -58,7 +59,12 @@ fn matrix_products(c: &mut Criterion) {
                 }
                 let tracked = x.clone().autodiff().require_grad();
                 group.bench_function(format!("forward and backward/{rows}"), |b| {
-                    b.iter(|| linear(tracked.clone(), &weights[0]).map(|y| y.sum().backward()));
+                    b.iter(|| {
+                        linear(tracked.clone(), &weights[0])
+                            .unwrap()
+                            .sum()
+                            .backward()
+                    });
                 });
             }
             group.finish();
@@ -77,7 +83,7 @@ fn ragged_attention(c: &mut Criterion) {
     let (q, k, v) = (random(1024, 576), random(1024, 192), random(1024, 192));
     let segments = Segment::packed([128; 8]);
     c.bench_function("attention/8x128", |b| {
-        b.iter(|| attention(q.clone(), k.clone(), v.clone(), shape, &segments));
+        b.iter(|| attention(q.clone(), k.clone(), v.clone(), shape, &segments).unwrap());
     });
     let last: Vec<_> = (0..8)
         .map(|i| {
@@ -90,7 +96,7 @@ fn ragged_attention(c: &mut Criterion) {
         .collect();
     let q = random(8, 576);
     c.bench_function("attention/decode 8 of 128", |b| {
-        b.iter(|| attention(q.clone(), k.clone(), v.clone(), shape, &last));
+        b.iter(|| attention(q.clone(), k.clone(), v.clone(), shape, &last).unwrap());
     });
 }
 

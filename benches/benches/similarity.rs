@@ -23,10 +23,10 @@ fn similarity(c: &mut Criterion) {
         let q = Features::new(&q, DIM).unwrap();
         let config = MauveConfig::default();
         group.bench_function(format!("mauve/{num}x{DIM}"), |b| {
-            b.iter(|| Mauve::new(p, q, &config));
+            b.iter(|| Mauve::new(p, q, &config).unwrap());
         });
         group.bench_function(format!("neighbours/{num}x{DIM}"), |b| {
-            b.iter(|| Neighbours::new(p, q, 5));
+            b.iter(|| Neighbours::new(p, q, 5).unwrap());
         });
     }
     group.finish();

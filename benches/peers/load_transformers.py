@@ -32,7 +32,7 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     extra = {}
     if path.endswith(".gguf"):
-        path, extra["gguf_file"] = os.path.split(path)
+        path, extra["gguf_file"] = os.path.split(os.path.abspath(path))
     before = mib("VmRSS")
     start = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **extra)

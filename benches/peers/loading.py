@@ -26,7 +26,7 @@ def write_folders(gguf, work):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    path, name = os.path.split(gguf)
+    path, name = os.path.split(os.path.abspath(gguf))
     model = AutoModelForCausalLM.from_pretrained(path, gguf_file=name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(path, gguf_file=name)
     # Otherwise save_pretrained refuses.

@@ -29,7 +29,7 @@ def main():
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    path, name = os.path.split(args.gguf)
+    path, name = os.path.split(os.path.abspath(args.gguf))
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
     model = AutoModelForCausalLM.from_pretrained(path, gguf_file=name, dtype=dtype)
     if args.checkpointing:

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use grsap_core::mock::{MockGenerator, MockGuard};
 use grsap_core::{Generation, Generator, ModelError, Prompt, SamplingParams};
 use grsap_safety::{Evaluation, TrainingCheckpoint, TrainingPoint};
 use grsap_synth::{AnswerCache, Cached};
+use grsap_tests::example;
 use serde_json::Value;
 
 /// Fails for good when it has been called so often.
@@ -112,26 +113,10 @@ fn a_run_that_dies_again_and_again_ends_with_the_same_figures() {
 }
 
 /// Examples are built along with the tests, two folders up from them.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("examples/over_training");
-    let path = path.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(
-        path.is_file(),
-        "{} is missing: run the tests with --workspace",
-        path.display()
-    );
-    path
-}
-
 fn start(out: &Path) -> Child {
     let log = fs::File::create(out.with_extension("log")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    Command::new(example())
+    Command::new(example("over_training"))
         .args([
             "--num-train",
             "16",

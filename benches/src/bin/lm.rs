@@ -18,7 +18,7 @@ use std::time::Instant;
 use grsap_benches::peak;
 use grsap_kernels::FrozenWeight;
 use grsap_replay::core::Perplexity;
-use grsap_replay::model::{DecoderInput, EngineConfig, WeightFormat};
+use grsap_replay::model::{DecoderInput, EngineConfig, KvCache, WeightFormat};
 use grsap_replay::prelude::*;
 
 type Error = Box<dyn std::error::Error>;
@@ -78,11 +78,13 @@ fn case(model: &ChatModel, name: &str) -> Result<f64, Error> {
                     .map_err(Error::from)
             };
             let ids = (0..rows).map(ids).collect::<Result<Vec<_>, _>>()?;
-            let input = DecoderInput::packed(ids.iter().map(Vec::as_slice));
+            let mut input = DecoderInput::packed(ids.iter().map(Vec::as_slice));
+            input.cache_rows = (0..rows * len).collect();
             let last: Vec<usize> = (1..=rows).map(|row| row * len - 1).collect();
             let decoder = model.decoder();
             let start = Instant::now();
-            let hidden = decoder.hidden_states(&input, None)?;
+            let mut cache = KvCache::new(decoder.config(), rows * len, &Device::flex());
+            let hidden = decoder.hidden_states(&input, Some(&mut cache))?;
             black_box(decoder.logits(hidden, &last)?.into_data());
             Ok(rate(rows * len, start.elapsed().as_secs_f64()))
         }

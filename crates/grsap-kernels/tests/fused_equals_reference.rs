@@ -755,8 +755,8 @@ fn misfits_are_errors() {
     }];
     assert!(attention(t(), t(), t(), shape, &segments).is_err());
     // Rows that were counted already, backwards.
-    let backwards = [0..2, 2..1, 1..2].map(|queries| Segment {
-        queries,
+    let backwards = [(0, 2), (2, 1), (1, 2)].map(|(start, end)| Segment {
+        queries: start..end,
         keys: vec![0..2],
     });
     let error = attention(t(), t(), t(), shape, &backwards).unwrap_err();

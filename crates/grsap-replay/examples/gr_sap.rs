@@ -60,7 +60,8 @@ struct Args {
     /// What the model is fine-tuned on.
     #[arg(long, value_enum, default_value = "word-problems")]
     task: Task,
-    /// A GSM8K file (JSONL with `question` and `answer`) instead of the generated word problems.
+    /// A file of one's own: for word problems one like GSM8K's (JSONL with `question` and `answer`), for
+    /// sentiment lines of id, mean rating and text, parted by tabs.
     #[arg(long, value_name = "FILE")]
     task_data: Option<PathBuf>,
     /// Share of replay examples; the default is the paper's best.
@@ -134,6 +135,9 @@ impl Scale {
     }
 }
 
+/// Where an arm keeps its checkpoints until it is evaluated.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// High, so that so short a run shows the erosion that a long one has.
 const ARM_LEARNING_RATE: f64 = 4e-4;
 
@@ -160,7 +164,16 @@ fn main() -> Result<()> {
         0, // the split into training and evaluation prompts is the same in every run
     );
     let task = TaskData::load(&args, &assets, &scale)?;
+    let hash = |path: &Path| -> Result<String> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(digest_hex(&bytes))
+    };
+    let task_data_sha256 = args.task_data.as_deref().map(hash).transpose()?;
+    // What this program did before it was changed is no part of a run.
+    let program_sha256 = hash(&std::env::current_exe()?)?;
     let settings = json!({
+        "program_sha256": program_sha256, "task_data_sha256": task_data_sha256,
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
         "task_data": args.task_data, "realign": args.realign, "adapter": adapter_hash(&args)?, "ratio": args.ratio, "learning_rate": ARM_LEARNING_RATE,
     });
@@ -217,6 +230,7 @@ fn main() -> Result<()> {
             token_share: None,
             answers: Vec::new(),
         };
+        let mut shares = Vec::new();
         for seed in args.seed..args.seed + scale.num_seeds {
             let out = stages.dir().join(format!("{name}-seed-{seed}"));
             let (share, answers) = stages.run(&format!("{name} seed {seed}"), || {
@@ -229,9 +243,15 @@ fn main() -> Result<()> {
                 let (model, share) = fine_tune(&aligned, &mixture, name, seed, &out, &bars)?;
                 Ok((share, questions.ask(&model, &task, name, &bars)?))
             })?;
-            arm.token_share = Some(share);
+            // Kept until here: a run that is killed while it evaluates is not trained again.
+            let checkpoints = out.join(CHECKPOINTS);
+            if checkpoints.exists() {
+                std::fs::remove_dir_all(&checkpoints)?;
+            }
+            shares.push(share);
             arm.answers.push(answers);
         }
+        arm.token_share = Some(shares.iter().sum::<f64>() / shares.len() as f64);
         arms.push(arm);
     }
 
@@ -248,7 +268,7 @@ fn main() -> Result<()> {
     }
     report.decision = findings::decision(&report);
     report.judges = findings::judges(&judge);
-    report.notes = findings::notes(judge.report(), &task, &args, &scale);
+    report.notes = findings::notes(judge.report(), &args, with_replay);
     let aligned_dir = aligned_dir(&args, stages.dir());
     let files: [(&str, &Path); 5] = [
         ("SmolLM2-135M-Instruct.Q4_1.gguf", model_file.as_path()),
@@ -261,6 +281,8 @@ fn main() -> Result<()> {
         ("replay data", &stages.dir().join("replay/replay.jsonl")),
     ];
     report.provenance = Some(findings::provenance(&args, &scale, &files)?);
+    // The newest one, and each with its run.
+    report.write(stages.dir())?;
     report.write(&args.out)?;
     println!("{}", report.to_table());
     // A few prompts show little, whatever the table looks like.
@@ -450,7 +472,7 @@ fn fine_tune(
         save_total_limit: Some(1),
         ..Default::default()
     };
-    let checkpoints = out.join("checkpoints");
+    let checkpoints = out.join(CHECKPOINTS);
     let base = "SmolLM2-135M-Instruct, aligned";
     let trainer = Trainer::new(config, LoraConfig::default())?
         .with_output_dir(&checkpoints)
@@ -470,7 +492,6 @@ fn fine_tune(
         AdapterDtype::F32,
         out,
     )?;
-    std::fs::remove_dir_all(&checkpoints)?;
     merge(model.decoder_mut());
     Ok((model, report.target_token_share("replay")))
 }

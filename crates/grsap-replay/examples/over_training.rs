@@ -196,8 +196,13 @@ fn train_run(
         &mut [&mut ShowProgress::new(bars, "fine-tune")],
     )?;
     let mut checkpoints = vec![TrainingCheckpoint::new("start", 0)];
-    let saved = (1..=num_steps).filter(|step| step % args.save_steps == 0 || *step == num_steps);
-    checkpoints.extend(saved.map(|step| {
+    // Those that are there: a finished run is not made again for other `--save-steps`.
+    let is_there = |step: &usize| {
+        args.out
+            .join(format!("checkpoints/checkpoint-{step}"))
+            .is_dir()
+    };
+    checkpoints.extend((1..=num_steps).filter(is_there).map(|step| {
         let num_examples = (step * batch_size).min(train.len());
         TrainingCheckpoint::new(format!("checkpoint-{step}"), num_examples)
     }));

@@ -195,7 +195,7 @@ fn what_breaks_behind_the_end_is_no_loss() {
     for answer in [whole(), cut, silent] {
         let server = Server::start(move |_, _| answer.clone());
         let model = generator(OpenAiConfig {
-            read_timeout_ms: 200,
+            read_timeout_ms: 2_000,
             ..config(server.base_url())
         });
         let params = SamplingParams::greedy(4);

