@@ -3,6 +3,7 @@
 //
 //   NVIDIA_MEMORY_MIB   what the card has; more is CUDA_ERROR_OUT_OF_MEMORY
 //   NVIDIA_PTX          a directory for the PTX of every kernel
+//   NVIDIA_LAUNCHES     if set, how often each kernel was launched is printed, the most frequent first
 
 #include <malloc.h>
 #include <stdint.h>
@@ -19,6 +20,13 @@ typedef void *Handle;
 static long launches, kernels, allocations, context_events;
 static size_t allocated, most_allocated;
 static char the_context;
+
+struct Kernel {
+    struct Kernel *next;
+    long launches;
+    char name[];
+};
+static struct Kernel *all_kernels;
 static __thread Handle current;
 
 static size_t memory(void) {
@@ -29,6 +37,16 @@ static size_t memory(void) {
 __attribute__((destructor)) static void report(void) {
     fprintf(stderr, "stand-in driver: %ld kernels, %ld launches, %ld allocations, at most %zu MiB at once, %ld events of the context\n", kernels, launches,
             allocations, most_allocated >> 20, context_events);
+    while (getenv("NVIDIA_LAUNCHES")) {
+        struct Kernel *most = NULL;
+        for (struct Kernel *kernel = all_kernels; kernel; kernel = kernel->next)
+            if (kernel->launches > (most ? most->launches : 0))
+                most = kernel;
+        if (!most)
+            break;
+        fprintf(stderr, "%9ld  %s\n", most->launches, most->name);
+        most->launches = 0;
+    }
 }
 
 Result cuInit(unsigned flags) { return SUCCESS; }
@@ -132,14 +150,21 @@ Result cuModuleLoadData(Handle *module, const void *image) {
     return *module = fresh(), SUCCESS;
 }
 Result cuModuleUnload(Handle module) { return SUCCESS; }
-Result cuModuleGetFunction(Handle *function, Handle module, const char *name) { return *function = fresh(), SUCCESS; }
+Result cuModuleGetFunction(Handle *function, Handle module, const char *name) {
+    struct Kernel *kernel = calloc(1, sizeof *kernel + strlen(name) + 1);
+    strcpy(kernel->name, name);
+    kernel->next = all_kernels;
+    return all_kernels = *function = kernel, SUCCESS;
+}
 Result cuFuncSetAttribute(Handle function, int attribute, int value) { return SUCCESS; }
 Result cuTensorMapEncodeTiled(void *map) { return SUCCESS; }
 Result cuLaunchKernel(Handle function, unsigned x, unsigned y, unsigned z, unsigned dx, unsigned dy, unsigned dz, unsigned shared, Handle stream,
                       void **arguments, void **extra) {
-    return launches++, SUCCESS;
+    return ((struct Kernel *)function)->launches++, launches++, SUCCESS;
 }
-Result cuLaunchKernelEx(Handle config, Handle function, void **arguments, void **extra) { return launches++, SUCCESS; }
+Result cuLaunchKernelEx(Handle config, Handle function, void **arguments, void **extra) {
+    return ((struct Kernel *)function)->launches++, launches++, SUCCESS;
+}
 
 Result cuGetErrorName(Result error, const char **name) { return *name = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : "an error", SUCCESS; }
 Result cuGetErrorString(Result error, const char **text) { return *text = error == OUT_OF_MEMORY ? "out of memory" : "an error", SUCCESS; }

@@ -6,6 +6,7 @@ memory that runs out. Numbers are not: no kernel runs, and what is printed of th
     cargo build --release -p grsap-benches --features nvrtc,cublas --bin gpu
     tests/nvidia/run.py target/release/gpu smollm2-135m --layers 2
     tests/nvidia/run.py --registers target/release/gpu smollm2-135m --layers 2      what each kernel takes of a multiprocessor
+    tests/nvidia/run.py --launches target/release/gpu smollm2-135m --layers 2       how often each kernel was launched
     tests/nvidia/run.py --memory-mib 4000 target/release/gpu smollm2-135m           a card that is too small
 
 The compiler comes from PyPI, some 100 MB, into target/nvidia. Needs gcc and pip. The programs' caches of kernels must be off, as they are by default.
@@ -60,6 +61,7 @@ def registers(toolkit, directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--registers", action="store_true", help="what each kernel takes, by ptxas for an H100 or H200")
+    parser.add_argument("--launches", action="store_true", help="how often each kernel was launched")
     parser.add_argument("--memory-mib", type=int, help="of the card that is not there")
     parser.add_argument("program", nargs=argparse.REMAINDER, help="with its arguments")
     args = parser.parse_args()
@@ -69,6 +71,8 @@ def main():
     env = dict(os.environ, CUDA_PATH=toolkit, LD_LIBRARY_PATH=f"{libraries}:{toolkit}/lib")
     if args.memory_mib:
         env["NVIDIA_MEMORY_MIB"] = str(args.memory_mib)
+    if args.launches:
+        env["NVIDIA_LAUNCHES"] = "1"
     ptx = os.path.join(TARGET, "ptx")
     if args.registers:
         os.makedirs(ptx, exist_ok=True)

@@ -112,7 +112,6 @@ fn a_run_that_dies_again_and_again_ends_with_the_same_figures() {
     assert_eq!(num_loads.get(), 0);
 }
 
-/// Examples are built along with the tests, two folders up from them.
 fn start(out: &Path) -> Child {
     let log = fs::File::create(out.with_extension("log")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

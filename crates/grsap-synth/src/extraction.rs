@@ -253,7 +253,9 @@ impl Extraction {
             });
         }
         while finish_reason == FinishReason::Stop {
-            let Some(mark) = false_stop(&text) else {
+            // A mark that nobody stops at was not what ended it.
+            let is_stop = |mark: &char| stops.iter().any(|stop| stop.chars().eq([*mark]));
+            let Some(mark) = false_stop(&text).filter(is_stop) else {
                 // The stop text is not part of the completion; the parser wants to see it.
                 text.push('"');
                 return Ok(Written {

