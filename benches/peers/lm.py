@@ -6,7 +6,7 @@ usage: lm.py --gguf FILE [--rounds 5] [--threads 2] [--formats f32,bf16,int8] [-
 In every round each case is done once by ours and once by PyTorch (torch_lm.py --serve), the other one first in every second
 round; the first round warms up and is not counted. Figures are medians. int8 is compared with PyTorch's bf16. The share is
 of what `lm`'s own program measured on this processor: multiplications on registers alone, or reading memory once for a step's
-weights, whichever is the nearer limit. (For int8 no peak of arithmetic is measured: only memory counts.)
+weights, whichever is the nearer limit. Both sides keep the memory that they free. (For int8 no peak of arithmetic is measured: only memory counts.)
 """
 
 import argparse
@@ -26,7 +26,9 @@ class Program:
     """A program that answers a line with a line."""
 
     def __init__(self, command, threads):
-        environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        # As this library's `keep_memory` does: glibc would give memory back after a pass, and clear it for the next.
+        kept = {"MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+        environment = os.environ | kept | {"RAYON_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
 

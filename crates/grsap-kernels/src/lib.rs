@@ -30,6 +30,7 @@ mod cross_entropy;
 mod error;
 #[cfg(any(test, feature = "cublas"))]
 mod gemm;
+mod keep_memory;
 mod linear;
 mod ops;
 mod rms_norm;
@@ -52,6 +53,7 @@ pub use cross_entropy::linear_cross_entropy;
 #[cfg(feature = "cublas")]
 pub use cube::num_cublas_products;
 pub use error::KernelError;
+pub use keep_memory::keep_memory;
 pub use linear::{Dropout, LoraWeights, linear, lora_linear};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;

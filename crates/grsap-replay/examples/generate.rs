@@ -70,6 +70,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    keep_memory();
     let args = Args::parse();
     let device = device(&args.device)?;
     let params = SamplingParams::new(SamplingConfig {

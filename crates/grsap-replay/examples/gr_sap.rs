@@ -142,6 +142,7 @@ const CHECKPOINTS: &str = "checkpoints";
 const ARM_LEARNING_RATE: f64 = 4e-4;
 
 fn main() -> Result<()> {
+    keep_memory();
     let args = Args::parse();
     let scale = Scale::new(&args);
     ensure!(args.ratio > 0.0, "--ratio must be above 0");

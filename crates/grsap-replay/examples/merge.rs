@@ -38,6 +38,7 @@ enum Dtype {
 }
 
 fn main() -> Result<()> {
+    keep_memory();
     let args = Args::parse();
     let mut model = ChatModel::load(&args.model, &Device::flex())?;
     if let Some(adapter) = &args.adapter {

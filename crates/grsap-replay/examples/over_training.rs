@@ -51,6 +51,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    keep_memory();
     let args = Args::parse();
     let bars = Arc::new(Bars::new());
     let assets = Assets::open(args.assets.clone(), bars.clone())?;

@@ -65,6 +65,7 @@ struct Args {
 const CHUNK_SIZE: usize = 128;
 
 fn main() -> Result<()> {
+    keep_memory();
     let args = Args::parse();
     let config = config(&args)?;
     let bars = Arc::new(Bars::new());

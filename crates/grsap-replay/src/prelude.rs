@@ -11,6 +11,7 @@ pub use grsap_data::{
     Difficulty, Gsm8k, MixPlan, Mixture, Record, Sampler, Sentiment, SizeControl, Stratified,
     TaskFormat, TaskRow, Uniform, read_gsm8k, read_records, read_sentiment, split_held_out,
 };
+pub use grsap_kernels::keep_memory;
 pub use grsap_lora::{
     AdapterDtype, Callback, FullFineTuning, HeldOutLoss, JsonlMetrics, KeepBest, LoraConfig,
     LossScope, LossWeighting, Resume, SftConfig, SftEncoder, SftExample, ShowProgress, TensorBoard,
