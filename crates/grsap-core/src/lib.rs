@@ -42,4 +42,4 @@ pub use progress::Progress;
 pub use prompt::{Prompt, Turn};
 pub use sampling::{SamplingConfig, SamplingError, SamplingParams};
 pub use seed::{digest_hex, rng};
-pub use write_atomic::write_atomic;
+pub use write_atomic::{folder_of, write_atomic};

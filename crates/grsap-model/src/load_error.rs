@@ -139,6 +139,23 @@ impl LoadError {
     }
 }
 
+/// Of most sizes of a model: far above any, and low enough that products of three cannot overflow.
+pub(crate) const LARGEST_SIZE: usize = 1 << 21;
+
+/// Refuses a size of 0 or above `limit`.
+pub(crate) fn check_size(
+    path: &Path,
+    field: &str,
+    size: usize,
+    limit: usize,
+) -> Result<(), LoadError> {
+    if size == 0 || size > limit {
+        let reason = format!("must be 1 to {limit}, got {size}");
+        return Err(LoadError::invalid(path, field, reason));
+    }
+    Ok(())
+}
+
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, LoadError> {
     let bytes = std::fs::read(path).map_err(|e| LoadError::io(path, e))?;

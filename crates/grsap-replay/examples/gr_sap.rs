@@ -20,6 +20,8 @@
 mod assets;
 #[path = "support/evaluation.rs"]
 mod evaluation;
+#[path = "support/file_hash.rs"]
+mod file_hash;
 #[path = "support/findings.rs"]
 mod findings;
 #[path = "support/harm_judge.rs"]
@@ -36,13 +38,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
 use assets::Assets;
 use evaluation::{Arm, Questions, answer, chats};
+use file_hash::file_hash;
 use harm_judge::harm_judge;
 use lab_data::{LabData, PublicSets};
 use stages::Stages;
@@ -165,14 +167,9 @@ fn main() -> Result<()> {
         0, // the split into training and evaluation prompts is the same in every run
     );
     let task = TaskData::load(&args, &assets, &scale)?;
-    let hash = |path: &Path| -> Result<String> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(digest_hex(&bytes))
-    };
-    let task_data_sha256 = args.task_data.as_deref().map(hash).transpose()?;
+    let task_data_sha256 = args.task_data.as_deref().map(file_hash).transpose()?;
     // What this program did before it was changed is no part of a run.
-    let program_sha256 = hash(&std::env::current_exe()?)?;
+    let program_sha256 = file_hash(&std::env::current_exe()?)?;
     let settings = json!({
         "program_sha256": program_sha256, "task_data_sha256": task_data_sha256,
         "version": env!("CARGO_PKG_VERSION"), "scale": scale, "seed": args.seed, "task": args.task,
@@ -356,8 +353,7 @@ fn adapter_hash(args: &Args) -> Result<Option<String>> {
         return Ok(None);
     }
     let path = aligned_dir(args, Path::new("")).join("adapter_model.safetensors");
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Some(digest_hex(&bytes)))
+    file_hash(&path).map(Some)
 }
 
 /// Trains the alignment adapter. The loss is on whole sequences here, so that the model learns to

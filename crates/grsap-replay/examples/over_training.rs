@@ -13,6 +13,8 @@
 
 #[path = "support/assets.rs"]
 mod assets;
+#[path = "support/file_hash.rs"]
+mod file_hash;
 #[path = "support/lab_data.rs"]
 mod lab_data;
 
@@ -21,10 +23,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use grsap_replay::core::{ModelError, digest_hex};
+use grsap_replay::core::ModelError;
 use grsap_replay::prelude::*;
 
 use assets::{Assets, WordProblems};
+use file_hash::file_hash;
 use lab_data::{LabData, PublicSets};
 
 /// Fine-tunes a model and evaluates every checkpoint of the run.
@@ -208,9 +211,4 @@ fn train_run(
         TrainingCheckpoint::new(format!("checkpoint-{step}"), num_examples)
     }));
     Ok(checkpoints)
-}
-
-fn file_hash(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(digest_hex(&bytes))
 }

@@ -14,6 +14,8 @@
 
 #[path = "support/assets.rs"]
 mod assets;
+#[path = "support/file_hash.rs"]
+mod file_hash;
 #[path = "support/harm_judge.rs"]
 mod harm_judge;
 #[path = "support/lab_data.rs"]
@@ -29,6 +31,7 @@ use grsap_replay::core::digest_hex;
 use grsap_replay::prelude::*;
 
 use assets::Assets;
+use file_hash::file_hash;
 use harm_judge::harm_judge;
 use lab_data::{LabData, PublicSets};
 
@@ -178,12 +181,8 @@ fn config(args: &Args) -> Result<SynthesisConfig> {
 
 /// SHA-256 of a file; of a folder, that of the names and hashes of its files.
 fn digest_of(path: &Path) -> Result<String> {
-    let read = |path: &Path| {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok::<_, anyhow::Error>(digest_hex(&bytes))
-    };
     if path.is_file() {
-        return read(path);
+        return file_hash(path);
     }
     let mut lines = Vec::new();
     let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -192,7 +191,7 @@ fn digest_of(path: &Path) -> Result<String> {
         // The hub's cache has links to files.
         if entry.path().is_file() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            lines.push(format!("{} {name}\n", read(&entry.path())?));
+            lines.push(format!("{} {name}\n", file_hash(&entry.path())?));
         }
     }
     lines.sort();

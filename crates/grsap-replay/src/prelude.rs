@@ -24,9 +24,9 @@ pub use grsap_safety::{
     IncoherenceConfig, IntervalMethod, JudgeReport, JudgeTarget, KeywordRefusal, LabelledExchange,
     LlamaGuard, Mauve, MauveConfig, McNemar, ModelGuard, NonInferiority, Outcome, PairedTest,
     Reason, Report, RunProvenance, SafetyGate, Score, Similarity, SimilarityConfig, StageReport,
-    Study, TaskQuestions, TrainingCheckpoint, UnparsedPolicy, WildGuard, Worse, cluster_by_cosine,
-    domain_reports, harmful_score, holm, incoherence, over_refusal_rate, paired_change,
-    refusal_rate, refusal_scores, task_accuracy,
+    Study, TaskQuestions, TrainingCheckpoint, UnparsedPolicy, UnscoredPolicy, WildGuard, Worse,
+    cluster_by_cosine, domain_reports, harmful_score, holm, incoherence, over_refusal_rate,
+    paired_change, refusal_rate, refusal_scores, task_accuracy,
 };
 pub use grsap_synth::{
     AnswerCache, Cached, CachedEmbedder, DomainRelevanceConfig, HardPolicy, Provenance,

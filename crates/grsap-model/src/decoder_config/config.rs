@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::{Family, HF_ARCHITECTURES};
 use super::rope::{RopeConfig, RopeScaling};
-use crate::load_error::LoadError;
+use crate::load_error::{LARGEST_SIZE, LoadError, check_size};
 
 /// What an MLP does between its linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,17 +154,13 @@ impl DecoderConfig {
             ("head_dim", self.head_dim),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        // Far above any model, and low enough that products of three sizes cannot overflow.
-        const LARGEST: usize = 1 << 21;
         for (field, size) in sizes {
             let limit = match field {
                 "max_position_embeddings" => usize::MAX,
                 "num_hidden_layers" => 1 << 12,
-                _ => LARGEST,
+                _ => LARGEST_SIZE,
             };
-            if size == 0 || size > limit {
-                return error(field, format!("must be 1 to {limit}, got {size}"));
-            }
+            check_size(path, field, size, limit)?;
         }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         if !heads.is_multiple_of(kv_heads) {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::decoder::{Projection, ProjectionForm, matrix};
 use crate::decoder_config::NormKind;
-use crate::load_error::{LoadError, read_json};
+use crate::load_error::{LARGEST_SIZE, LoadError, check_size, read_json};
 use crate::norm::Norm;
 use crate::tensor_survey::load_surveyed;
 use crate::weights::TensorSource;
@@ -26,9 +26,6 @@ pub(super) struct BertConfig {
     hidden_act: String,
     position_embedding_type: Option<String>,
 }
-
-/// Of any size: far above any model, and low enough that products of three cannot overflow.
-const LARGEST: usize = 1 << 21;
 
 impl BertConfig {
     pub(super) fn read(path: &Path) -> Result<Self, LoadError> {
@@ -61,12 +58,7 @@ impl BertConfig {
             ("max_position_embeddings", config.max_position_embeddings),
             ("type_vocab_size", config.type_vocab_size),
         ] {
-            if size == 0 || size > LARGEST {
-                return Err(invalid(
-                    field,
-                    format!("must be 1 to {LARGEST}, got {size}"),
-                ));
-            }
+            check_size(path, field, size, LARGEST_SIZE)?;
         }
         let eps = config.layer_norm_eps;
         if !(eps.is_finite() && eps > 0.0) {

@@ -108,10 +108,7 @@ fn complete(
             return Err(exists());
         }
     }
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = grsap_core::folder_of(dir);
     fs::create_dir_all(parent).map_err(SaveError::io(parent))?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".saving-");

@@ -71,6 +71,21 @@ pub(crate) struct Arm {
     pub(crate) answers: Vec<Answers>,
 }
 
+impl Arm {
+    /// The prompts of a set with the answers of every seed.
+    fn exchanges<'a>(
+        &'a self,
+        set: &'a [String],
+        of: fn(&Answers) -> &Vec<String>,
+    ) -> Vec<Exchange<'a>> {
+        let answers = self.answers.iter();
+        answers
+            .flat_map(|answers| set.iter().zip(of(answers)))
+            .map(|(prompt, response)| Exchange { prompt, response })
+            .collect()
+    }
+}
+
 impl Questions {
     pub(crate) fn new(lab: &LabData, scale: &Scale) -> Self {
         let texts = |rows: &[PromptRow], n: usize| -> Vec<String> {
@@ -152,17 +167,10 @@ impl Questions {
         let exclude = UnparsedPolicy::Exclude;
         let mut judged: Vec<Judged<'_>> = Vec::new();
         for arm in arms {
-            let verdicts = |set: &[String], of: fn(&Answers) -> &Vec<String>| {
-                let exchanges: Vec<Exchange<'_>> = arm
-                    .answers
-                    .iter()
-                    .flat_map(|answers| set.iter().zip(of(answers)))
-                    .map(|(prompt, response)| Exchange { prompt, response })
-                    .collect();
-                guard.judge(&exchanges)
-            };
-            let harmful = verdicts(&self.harmful, |answers| &answers.harmful)?;
-            let benign = verdicts(&self.benign, |answers| &answers.benign)?;
+            let harmful_exchanges = arm.exchanges(&self.harmful, |answers| &answers.harmful);
+            let harmful = guard.judge(&harmful_exchanges)?;
+            let benign = arm.exchanges(&self.benign, |answers| &answers.benign);
+            let benign = guard.judge(&benign)?;
             // The same prompt under several seeds is one draw, too.
             let repeat = |ids: Vec<usize>| ids.repeat(arm.answers.len());
             let by_prompt = |n: usize| repeat((0..n).collect());
@@ -184,13 +192,6 @@ impl Questions {
                 .iter()
                 .flat_map(|answers| answers.task_nll.iter().copied().map(Score::new))
                 .collect();
-            let exchanges: Vec<Exchange<'_>> = arm
-                .answers
-                .iter()
-                .flat_map(|answers| self.harmful.iter().zip(&answers.harmful))
-                .map(|(prompt, response)| Exchange { prompt, response })
-                .collect();
-
             let mut row = ArmReport::new(arm.name);
             row.refusal_rate = refusal_rate(&harmful, exclude, &interval(&harmful_ids))?;
             row.harmful_score = harmful_score(&harmful, exclude, &interval(&harmful_ids))?;
@@ -199,13 +200,13 @@ impl Questions {
             row.nll_per_token = Some(Estimate::mean(&nll, &interval(&task_ids))?);
             let degenerate = IncoherenceConfig::default();
             row.incoherence = Some(incoherence(
-                &exchanges,
+                &harmful_exchanges,
                 &degenerate,
                 &interval(&harmful_ids),
             )?);
             // Of the first seed: the same prompt twice is no second draw.
             let first_seed = harmful.get(..self.harmful.len()).unwrap_or(&harmful);
-            row.by_domain = domain_reports(first_seed, &self.domains, exclude)?;
+            row.by_domain = domain_reports(first_seed, &self.domains, UnscoredPolicy::Exclude)?;
             row.target_token_share = arm.token_share;
             report.arms.push(row);
             judged.push(Judged {

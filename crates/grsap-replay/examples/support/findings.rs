@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use grsap_replay::core::digest_hex;
+use anyhow::Result;
 use grsap_replay::prelude::*;
 
+use super::file_hash::file_hash;
 use super::{Args, Scale, Task};
 
 /// Below this, a paired test says that two arms differ.
@@ -97,11 +97,9 @@ pub(crate) fn provenance(
     let mut provenance = RunProvenance::of_this_process();
     provenance.seeds = (args.seed..args.seed + scale.num_seeds).collect();
     for (name, path) in files {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         provenance
             .sha256
-            .insert((*name).to_owned(), digest_hex(&bytes));
+            .insert((*name).to_owned(), file_hash(path)?);
     }
     Ok(provenance)
 }

@@ -149,11 +149,7 @@ impl<'a> Evaluation<'a> {
         let exchanges = exchanges(self.harmful, &answers);
         report.incoherence = Some(incoherence(&exchanges, &self.incoherence, &interval)?);
         if !self.domains.is_empty() {
-            report.by_domain = domain_reports(&verdicts, self.domains, harm)?;
-            let of_refusal = domain_reports(&verdicts, self.domains, refusal)?;
-            for (domain, of_refusal) in report.by_domain.iter_mut().zip(of_refusal) {
-                domain.refusal_rate = of_refusal.refusal_rate;
-            }
+            report.by_domain = domain_reports(&verdicts, self.domains, self.unscored)?;
         }
         Ok(())
     }

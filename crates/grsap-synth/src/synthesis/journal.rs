@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use grsap_core::{GuardError, ModelError, digest_hex};
+use grsap_core::{GuardError, ModelError, digest_hex, folder_of};
 use grsap_data::DataError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -79,10 +79,7 @@ impl Journal {
     /// of a line at the end is dropped.
     pub(crate) fn open(path: &Path, identity: &Value) -> Result<Self, SynthError> {
         let io_error = |source| io_error(path, source);
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(path);
         fs::create_dir_all(folder).map_err(io_error)?;
         let file = OpenOptions::new()
             .read(true)
